@@ -1,0 +1,269 @@
+/**
+ * The server's configuration: one immutable object, decided once at start from the command line, ETCD_* variables or a
+ * configuration file, with etcd's names, defaults, refusals and texts. Everything else is handed this object; nobody
+ * reads flags or the environment again.
+ */
+import { ConfigError, isTrue, type Settings } from "./command-line.ts";
+import { parseDurationMs } from "./duration.ts";
+import { FLAG_BY_NAME, FLAGS } from "./flags.ts";
+import { isTls, listenProblem, parseUrls, type ServiceUrl } from "./urls.ts";
+
+export interface Config {
+  readonly name: string;
+  readonly dataDirectory: string;
+  readonly walDirectory: string;
+  readonly snapshotCount: number;
+  readonly snapshotCatchupEntries: number;
+  readonly heartbeatMs: number;
+  readonly electionTicks: number;
+  readonly advanceFirstElection: boolean;
+  readonly listenPeerUrls: readonly ServiceUrl[];
+  readonly listenClientUrls: readonly ServiceUrl[];
+  readonly listenClientHttpUrls: readonly ServiceUrl[];
+  readonly listenMetricsUrls: readonly ServiceUrl[];
+  readonly advertisePeerUrls: readonly string[];
+  readonly advertiseClientUrls: readonly string[];
+  readonly initialCluster: readonly ClusterMember[];
+  readonly initialClusterState: "new" | "existing";
+  readonly initialClusterToken: string;
+  readonly preVote: boolean;
+  /** As configured: 0 means the default, negative means none. */
+  readonly quotaBytesConfigured: number;
+  readonly flushIntervalMs: number;
+  readonly flushOperations: number;
+  readonly maxTxnOps: number;
+  readonly maxRequestBytes: number;
+  readonly maxConcurrentStreams: number;
+  readonly keepaliveMinTimeMs: number;
+  readonly keepaliveIntervalMs: number;
+  readonly keepaliveTimeoutMs: number;
+  readonly tls: TlsConfig | null;
+  readonly cors: readonly string[];
+  readonly hostWhitelist: readonly string[];
+  readonly extensiveMetrics: boolean;
+  readonly logLevel: "debug" | "info" | "warn" | "error" | "panic" | "fatal";
+  readonly logFormat: "json" | "console";
+  readonly logOutputs: readonly string[];
+  readonly slowRequestMs: number;
+  readonly slowApplyMs: number;
+  readonly compactionBatchLimit: number;
+  readonly compactionSleepMs: number;
+  readonly progressNotifyMs: number;
+}
+
+export interface ClusterMember {
+  readonly name: string;
+  readonly peerUrls: readonly string[];
+}
+
+export interface TlsConfig {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly trustedCaFile: string | null;
+  readonly requireClientCertificate: boolean;
+  readonly minVersion: "TLSv1.2" | "TLSv1.3";
+  readonly maxVersion: "TLSv1.2" | "TLSv1.3";
+  readonly cipherSuites: readonly string[];
+}
+
+/** Smaller heartbeats or elections than these make no sense; larger ones are a typing error (etcd's rules). */
+const MAX_ELECTION_MS = 50_000;
+
+/** Throws {@link ConfigError} with etcd's text. `fromFile`: some rules hold only on the command line. */
+export function configOf(settings: Settings, fromFile: boolean): Config {
+  const text = (name: string): string => settings.get(name) ?? FLAG_BY_NAME.get(name)!.default;
+  const number = (name: string): number => Number(text(name));
+  const truth = (name: string): boolean => isTrue(text(name));
+  const duration = (name: string): number => parseDurationMs(text(name))!;
+  const orDefault = (value: number, otherwise: number): number => (value === 0 ? otherwise : value);
+  const urls = (name: string): ServiceUrl[] => {
+    try {
+      return parseUrls(text(name));
+    } catch (error) {
+      throw new ConfigError((error as Error).message, { cause: error });
+    }
+  };
+  refuseWhatIsNotBuilt(settings);
+
+  const name = text("name");
+  const dataDirectory = text("data-dir") === "" ? `${name}.etcd` : text("data-dir");
+  const heartbeatMs = number("heartbeat-interval");
+  const electionMs = number("election-timeout");
+  checkTiming(heartbeatMs, electionMs);
+
+  const listenPeerUrls = urls("listen-peer-urls");
+  const listenClientUrls = urls("listen-client-urls");
+  const listenClientHttpUrls = urls("listen-client-http-urls");
+  const listenMetricsUrls = urls("listen-metrics-urls");
+  for (const url of [...listenPeerUrls, ...listenClientUrls, ...listenClientHttpUrls, ...listenMetricsUrls]) {
+    const problem = listenProblem(url);
+    if (problem !== null) throw new ConfigError(problem);
+  }
+  for (const url of listenClientHttpUrls) {
+    if (listenClientUrls.some((each) => each.text === url.text)) {
+      throw new ConfigError(`same address ${url.text} is used in both listen-client-urls and listen-client-http-urls`);
+    }
+  }
+  if (!fromFile && settings.has("listen-client-urls") && !settings.has("advertise-client-urls")) {
+    throw new ConfigError("--advertise-client-urls is required when --listen-client-urls is set explicitly");
+  }
+
+  const tls = tlsOf(text, truth);
+  for (const url of [...listenClientUrls, ...listenClientHttpUrls, ...listenMetricsUrls]) {
+    if (isTls(url) && tls === null) {
+      throw new ConfigError(
+        `TLS key/cert (--cert-file, --key-file) must be provided for client url ${url.text} with HTTPS scheme`,
+      );
+    }
+  }
+  for (const url of listenPeerUrls) {
+    if (isTls(url)) throw new ConfigError(`TLS on the peer port is not supported yet (${url.text})`);
+  }
+
+  const advertisePeerUrls = urls("initial-advertise-peer-urls").map((url) => url.text);
+  const clusterText = text("initial-cluster");
+  const initialCluster = clusterText === "" ? [{ name, peerUrls: advertisePeerUrls }] : clusterOf(clusterText);
+
+  if (text("logger") !== "zap") throw new ConfigError(`unknown logger option "${text("logger")}"`);
+  const logOutputs = list(text("log-outputs"));
+  if (logOutputs.length > 1 && logOutputs.includes("default")) {
+    throw new ConfigError(`multi logoutput for "default" is not supported yet`);
+  }
+  const logFormat = text("log-format");
+  if (logFormat !== "json" && logFormat !== "console") throw new ConfigError(`unknown log format "${logFormat}"`);
+
+  return {
+    name,
+    dataDirectory,
+    walDirectory: text("wal-dir") === "" ? `${dataDirectory}/member/wal` : text("wal-dir"),
+    snapshotCount: orDefault(number("snapshot-count"), 10_000),
+    snapshotCatchupEntries: orDefault(number("snapshot-catchup-entries"), 5_000),
+    heartbeatMs,
+    electionTicks: Math.floor(electionMs / heartbeatMs),
+    advanceFirstElection: truth("initial-election-tick-advance"),
+    listenPeerUrls,
+    listenClientUrls,
+    listenClientHttpUrls,
+    listenMetricsUrls,
+    advertisePeerUrls,
+    advertiseClientUrls: urls("advertise-client-urls").map((url) => url.text),
+    initialCluster,
+    initialClusterState: text("initial-cluster-state") as "new" | "existing",
+    initialClusterToken: text("initial-cluster-token"),
+    preVote: truth("pre-vote"),
+    quotaBytesConfigured: number("quota-backend-bytes"),
+    flushIntervalMs: orDefault(duration("backend-batch-interval"), 100),
+    flushOperations: orDefault(number("backend-batch-limit"), 10_000),
+    maxTxnOps: number("max-txn-ops"),
+    maxRequestBytes: number("max-request-bytes"),
+    maxConcurrentStreams: number("max-concurrent-streams"),
+    keepaliveMinTimeMs: duration("grpc-keepalive-min-time"),
+    keepaliveIntervalMs: duration("grpc-keepalive-interval"),
+    keepaliveTimeoutMs: duration("grpc-keepalive-timeout"),
+    tls,
+    cors: list(text("cors")),
+    hostWhitelist: list(text("host-whitelist")),
+    extensiveMetrics: text("metrics") === "extensive",
+    logLevel: levelOf(text("log-level")),
+    logFormat,
+    logOutputs,
+    slowRequestMs: duration("warning-unary-request-duration"),
+    slowApplyMs: duration("warning-apply-duration"),
+    compactionBatchLimit: orDefault(number("compaction-batch-limit"), 1000),
+    compactionSleepMs: orDefault(duration("compaction-sleep-interval"), 10),
+    progressNotifyMs: Math.max(100, orDefault(duration("watch-progress-notify-interval"), 600_000)),
+  };
+}
+
+/** A flag whose effect does not exist yet may only be given its default: silence would be a lie. */
+function refuseWhatIsNotBuilt(settings: Settings): void {
+  for (const flag of FLAGS) {
+    if (flag.support !== "later") continue;
+    const value = settings.get(flag.name);
+    if (value !== undefined && value !== flag.default && !(flag.kind === "boolean" && !isTrue(value))) {
+      throw new ConfigError(`--${flag.name} is not supported by this version of quorate`);
+    }
+  }
+}
+
+function checkTiming(heartbeatMs: number, electionMs: number): void {
+  if (heartbeatMs <= 0) throw new ConfigError(`--heartbeat-interval must be >0 (set to ${heartbeatMs}ms)`);
+  if (electionMs <= 0) throw new ConfigError(`--election-timeout must be >0 (set to ${electionMs}ms)`);
+  if (5 * heartbeatMs > electionMs) {
+    throw new ConfigError(
+      `--election-timeout[${electionMs}ms] should be at least as 5 times as --heartbeat-interval[${heartbeatMs}ms]`,
+    );
+  }
+  if (electionMs > MAX_ELECTION_MS) {
+    throw new ConfigError(
+      `--election-timeout[${electionMs}ms] is too long, and should be set less than ${MAX_ELECTION_MS}ms`,
+    );
+  }
+}
+
+function tlsOf(text: (name: string) => string, truth: (name: string) => boolean): TlsConfig | null {
+  const certFile = text("cert-file");
+  const keyFile = text("key-file");
+  if (certFile === "" && keyFile === "") return null;
+  if (certFile === "" || keyFile === "") {
+    throw new ConfigError(`KeyFile and CertFile must both be present[key: ${keyFile}, cert: ${certFile}]`);
+  }
+  const version = (value: string): "TLSv1.2" | "TLSv1.3" => {
+    if (value === "TLS1.2" || value === "") return "TLSv1.2";
+    if (value === "TLS1.3") return "TLSv1.3";
+    throw new ConfigError(`unexpected TLS version ${JSON.stringify(value)} (must be one of: TLS1.2, TLS1.3)`);
+  };
+  const minVersion = version(text("tls-min-version"));
+  const maxVersion = text("tls-max-version") === "" ? "TLSv1.3" : version(text("tls-max-version"));
+  if (minVersion === "TLSv1.3" && maxVersion === "TLSv1.2") {
+    throw new ConfigError("min version (TLS1.3) is greater than max version (TLS1.2)");
+  }
+  const cipherSuites = list(text("cipher-suites"));
+  if (cipherSuites.length > 0 && minVersion === "TLSv1.3") {
+    throw new ConfigError("cipher suites cannot be configured when only TLS1.3 is enabled");
+  }
+  const trustedCaFile = text("trusted-ca-file");
+  return {
+    certFile,
+    keyFile,
+    trustedCaFile: trustedCaFile === "" ? null : trustedCaFile,
+    requireClientCertificate: truth("client-cert-auth") || trustedCaFile !== "",
+    minVersion,
+    maxVersion,
+    cipherSuites,
+  };
+}
+
+/** `name=url,name=url2,other=url`: a repeated name has several URLs. */
+function clusterOf(text: string): ClusterMember[] {
+  const members = new Map<string, string[]>();
+  for (const pair of text.split(",")) {
+    const equals = pair.indexOf("=");
+    const name = equals < 0 ? "" : pair.slice(0, equals).trim();
+    if (name === "") throw new ConfigError(`error parsing "${pair}": want name=URL in --initial-cluster`);
+    const [url] = parseUrls(pair.slice(equals + 1).trim());
+    if (url === undefined) throw new ConfigError(`empty URL given for "${name}"`);
+    const urls = members.get(name);
+    if (urls === undefined) members.set(name, [url.text]);
+    else urls.push(url.text);
+  }
+  return [...members].map(([name, peerUrls]) => ({ name, peerUrls }));
+}
+
+function levelOf(text: string): Config["logLevel"] {
+  switch (text) {
+    case "debug":
+    case "info":
+    case "warn":
+    case "error":
+    case "panic":
+    case "fatal":
+      return text;
+    default:
+      throw new ConfigError(`unrecognized level: ${JSON.stringify(text)}`);
+  }
+}
+
+function list(text: string): string[] {
+  return text === "" ? [] : text.split(",").map((each) => each.trim());
+}

@@ -1,0 +1,279 @@
+/**
+ * Every flag of etcd v3.7's server: name, kind, default, where a configuration file keeps it, and whether this server
+ * does what it asks. The table is the only list: the command line, ETCD_* variables, the file reader and `--help` are
+ * derived from it.
+ */
+export type FlagKind = "string" | "boolean" | "integer" | "unsigned" | "duration" | "urls" | "list";
+
+/**
+ * - `built`: does what etcd's does.
+ * - `inert`: accepted for compatibility; nothing here for it to change (a bbolt detail, a deprecated switch).
+ * - `later`: refused with a clear message unless it has its default, so that nobody relies on what is not there.
+ */
+export type FlagSupport = "built" | "inert" | "later";
+
+export interface Flag {
+  readonly name: string;
+  readonly kind: FlagKind;
+  /** In command-line syntax. */
+  readonly default: string;
+  readonly support: FlagSupport;
+  /** Dotted path in a configuration file; null: has no key there. */
+  readonly fileKey: string | null;
+  readonly help: string;
+}
+
+function flag(
+  name: string,
+  kind: FlagKind,
+  defaultText: string,
+  support: FlagSupport,
+  help: string,
+  fileKey: string | null = name,
+): Flag {
+  return { name, kind, default: defaultText, support, fileKey, help };
+}
+
+const clientTls = (key: string): string => `client-transport-security.${key}`;
+const peerTls = (key: string): string => `peer-transport-security.${key}`;
+const discovery = (key: string): string => `discovery-config.${key}`;
+
+export const FLAGS: readonly Flag[] = [
+  // Member
+  flag("name", "string", "default", "built", "Human-readable name for this member."),
+  flag("data-dir", "string", "", "built", "Path to the data directory; <name>.etcd if empty."),
+  flag("wal-dir", "string", "", "built", "Path to a dedicated directory for the log."),
+  flag("snapshot-count", "unsigned", "10000", "built", "Applied entries after which the log is cut behind state."),
+  flag("snapshot-catchup-entries", "unsigned", "5000", "built", "Entries kept for slow followers after a cut."),
+  flag("heartbeat-interval", "unsigned", "100", "built", "Milliseconds between heartbeats."),
+  flag("election-timeout", "unsigned", "1000", "built", "Milliseconds without a leader before an election."),
+  flag("initial-election-tick-advance", "boolean", "true", "built", "Fast-forward the first election timer."),
+  flag("listen-peer-urls", "urls", "http://localhost:2380", "built", "URLs to listen on for peers."),
+  flag("listen-client-urls", "urls", "http://localhost:2379", "built", "URLs to listen on for clients."),
+  flag("listen-client-http-urls", "urls", "", "built", "URLs to serve plain HTTP on, apart from gRPC."),
+  flag("listen-metrics-urls", "urls", "", "built", "Extra URLs for metrics and health."),
+  flag("max-snapshots", "unsigned", "5", "inert", "Deprecated: snapshot files to keep."),
+  flag("max-wals", "unsigned", "5", "inert", "Log files to keep; ours are recycled."),
+  flag("memory-mlock", "boolean", "false", "later", "Lock the database in memory."),
+  flag("quota-backend-bytes", "integer", "0", "built", "Database size limit in bytes; 0: 2 GiB, negative: none."),
+  flag("backend-bbolt-freelist-type", "string", "map", "inert", "A bbolt detail."),
+  flag("backend-batch-interval", "duration", "0s", "built", "Longest time before applied state is flushed; 0: 100ms."),
+  flag("backend-batch-limit", "integer", "0", "built", "Most operations before applied state is flushed; 0: 10000."),
+  flag("max-txn-ops", "unsigned", "128", "built", "Most operations in a transaction."),
+  flag("max-request-bytes", "unsigned", "1572864", "built", "Most bytes in a client request."),
+  flag("max-concurrent-streams", "unsigned", "4294967295", "built", "Most HTTP/2 streams a connection may have open."),
+  flag("grpc-keepalive-min-time", "duration", "5s", "built", "Least time between pings of a client."),
+  flag("grpc-keepalive-interval", "duration", "2h0m0s", "built", "Idle time before the server pings; 0: never."),
+  flag("grpc-keepalive-timeout", "duration", "20s", "built", "Time for a ping's answer; 0: never ping."),
+  flag("socket-reuse-port", "boolean", "false", "later", "SO_REUSEPORT on listeners.", "socket-options.reuse-port"),
+  flag(
+    "socket-reuse-address",
+    "boolean",
+    "false",
+    "inert",
+    "SO_REUSEADDR; Node always sets it.",
+    "socket-options.reuse-address",
+  ),
+  flag("enable-grpc-gateway", "boolean", "true", "inert", "JSON gateway (not served yet either way)."),
+  flag("raft-read-timeout", "duration", "5s", "inert", "Read timeout of peer connections.", null),
+  flag("raft-write-timeout", "duration", "5s", "inert", "Write timeout of peer connections.", null),
+  flag("feature-gates", "string", "", "later", "Feature gates, A=true,B=false."),
+  // Clustering
+  flag("initial-advertise-peer-urls", "urls", "http://localhost:2380", "built", "Peer URLs told to the cluster."),
+  flag("initial-cluster", "string", "", "built", "Members of a new cluster: name=url,name2=url2."),
+  flag("initial-cluster-state", "string", "new", "built", "new or existing."),
+  flag("initial-cluster-token", "string", "etcd-cluster", "built", "Mixed into member ids."),
+  flag("advertise-client-urls", "urls", "http://localhost:2379", "built", "Client URLs told to the cluster."),
+  flag("discovery-token", "string", "", "later", "v3 discovery token.", discovery("token")),
+  flag("discovery-endpoints", "list", "", "later", "v3 discovery endpoints.", discovery("client.endpoints")),
+  flag("discovery-dial-timeout", "duration", "2s", "later", "v3 discovery.", discovery("client.dial-timeout")),
+  flag("discovery-request-timeout", "duration", "5s", "later", "v3 discovery.", discovery("client.request-timeout")),
+  flag("discovery-keepalive-time", "duration", "2s", "later", "v3 discovery.", discovery("client.keepalive-time")),
+  flag(
+    "discovery-keepalive-timeout",
+    "duration",
+    "6s",
+    "later",
+    "v3 discovery.",
+    discovery("client.keepalive-timeout"),
+  ),
+  flag(
+    "discovery-insecure-transport",
+    "boolean",
+    "true",
+    "later",
+    "v3 discovery.",
+    discovery("client.secure.insecure-transport"),
+  ),
+  flag(
+    "discovery-insecure-skip-tls-verify",
+    "boolean",
+    "false",
+    "later",
+    "v3 discovery.",
+    discovery("client.secure.insecure-skip-tls-verify"),
+  ),
+  flag("discovery-cert", "string", "", "later", "v3 discovery.", discovery("client.secure.cert")),
+  flag("discovery-key", "string", "", "later", "v3 discovery.", discovery("client.secure.key")),
+  flag("discovery-cacert", "string", "", "later", "v3 discovery.", discovery("client.secure.cacert")),
+  flag("discovery-user", "string", "", "later", "v3 discovery.", discovery("client.auth.username")),
+  flag("discovery-password", "string", "", "later", "v3 discovery.", discovery("client.auth.password")),
+  flag("discovery-fallback", "string", "exit", "later", "Only exit.", null),
+  flag("discovery-srv", "string", "", "later", "DNS domain for SRV bootstrap."),
+  flag("discovery-srv-name", "string", "", "later", "Suffix of the SRV service name."),
+  flag(
+    "strict-reconfig-check",
+    "boolean",
+    "true",
+    "inert",
+    "Refuse membership changes that risk quorum (none can be made yet).",
+  ),
+  flag("pre-vote", "boolean", "true", "built", "Ask before an election whether it could be won."),
+  flag("auto-compaction-retention", "string", "0", "later", "Automatic compaction; 0: off."),
+  flag("auto-compaction-mode", "string", "periodic", "later", "periodic or revision."),
+  flag("v2-deprecation", "string", "", "inert", "Ignored since 3.6."),
+  // Security
+  flag("cert-file", "string", "", "built", "TLS certificate of the client port.", clientTls("cert-file")),
+  flag("key-file", "string", "", "built", "TLS key of the client port.", clientTls("key-file")),
+  flag(
+    "client-cert-file",
+    "string",
+    "",
+    "inert",
+    "Certificate used when dialling as a client.",
+    clientTls("client-cert-file"),
+  ),
+  flag("client-key-file", "string", "", "inert", "Key used when dialling as a client.", clientTls("client-key-file")),
+  flag("client-cert-auth", "boolean", "false", "built", "Require client certificates.", clientTls("client-cert-auth")),
+  flag(
+    "trusted-ca-file",
+    "string",
+    "",
+    "built",
+    "CA of client certificates; alone it makes them mandatory.",
+    clientTls("trusted-ca-file"),
+  ),
+  flag("client-crl-file", "string", "", "later", "Revocation list.", null),
+  flag(
+    "client-cert-allowed-hostname",
+    "list",
+    "",
+    "later",
+    "Names a client certificate must match.",
+    clientTls("allowed-hostname"),
+  ),
+  flag("auto-tls", "boolean", "false", "later", "Self-signed client-port certificate.", clientTls("auto-tls")),
+  flag("peer-cert-file", "string", "", "later", "TLS certificate of the peer port.", peerTls("cert-file")),
+  flag("peer-key-file", "string", "", "later", "TLS key of the peer port.", peerTls("key-file")),
+  flag(
+    "peer-client-cert-file",
+    "string",
+    "",
+    "later",
+    "Certificate used when dialling peers.",
+    peerTls("client-cert-file"),
+  ),
+  flag("peer-client-key-file", "string", "", "later", "Key used when dialling peers.", peerTls("client-key-file")),
+  flag("peer-client-cert-auth", "boolean", "false", "later", "Require peer certificates.", peerTls("client-cert-auth")),
+  flag("peer-trusted-ca-file", "string", "", "later", "CA of peer certificates.", peerTls("trusted-ca-file")),
+  flag("peer-auto-tls", "boolean", "false", "later", "Self-signed peer-port certificate.", peerTls("auto-tls")),
+  flag("peer-crl-file", "string", "", "later", "Revocation list.", null),
+  flag(
+    "peer-cert-allowed-cn",
+    "list",
+    "",
+    "later",
+    "Common names a peer certificate must have.",
+    peerTls("allowed-cn"),
+  ),
+  flag(
+    "peer-cert-allowed-hostname",
+    "list",
+    "",
+    "later",
+    "Names a peer certificate must match.",
+    peerTls("allowed-hostname"),
+  ),
+  flag(
+    "peer-skip-client-san-verification",
+    "boolean",
+    "false",
+    "inert",
+    "No peers yet.",
+    peerTls("skip-client-san-verification"),
+  ),
+  flag("self-signed-cert-validity", "unsigned", "1", "later", "Years an auto-tls certificate is valid."),
+  flag("cipher-suites", "list", "", "built", "TLS 1.2 cipher suites, IANA names."),
+  flag("tls-min-version", "string", "TLS1.2", "built", "TLS1.2 or TLS1.3."),
+  flag("tls-max-version", "string", "", "built", "TLS1.2, TLS1.3 or empty."),
+  flag("cors", "list", "*", "built", "Origins allowed."),
+  flag("host-whitelist", "list", "*", "built", "Host names allowed on plain HTTP."),
+  // Auth
+  flag("auth-token", "string", "simple", "later", "Token kind."),
+  flag("bcrypt-cost", "unsigned", "10", "later", "Cost of password hashes."),
+  flag("auth-token-ttl", "unsigned", "300", "later", "Seconds a simple token lives."),
+  // Profiling, metrics
+  flag("enable-pprof", "boolean", "false", "later", "Serve profiles."),
+  flag("metrics", "string", "basic", "built", "basic or extensive."),
+  flag("enable-distributed-tracing", "boolean", "false", "later", "OTLP tracing."),
+  flag("distributed-tracing-address", "string", "localhost:4317", "later", "OTLP tracing."),
+  flag("distributed-tracing-service-name", "string", "etcd", "later", "OTLP tracing."),
+  flag("distributed-tracing-instance-id", "string", "", "later", "OTLP tracing."),
+  flag("distributed-tracing-sampling-rate", "unsigned", "0", "later", "OTLP tracing."),
+  // Logging
+  flag("logger", "string", "zap", "built", "Only zap's line format."),
+  flag("log-outputs", "list", "default", "built", "default, stderr, stdout or file paths."),
+  flag("log-level", "string", "info", "built", "debug, info, warn, error, panic or fatal."),
+  flag("log-format", "string", "json", "built", "json or console."),
+  flag("enable-log-rotation", "boolean", "false", "later", "Rotate the log file."),
+  flag(
+    "log-rotation-config-json",
+    "string",
+    '{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}',
+    "later",
+    "Rotation.",
+  ),
+  flag("warning-unary-request-duration", "duration", "300ms", "built", "Slower calls are logged."),
+  // Features
+  flag("corrupt-check-time", "duration", "0s", "later", "Time between corruption checks; 0: off."),
+  flag("compact-hash-check-time", "duration", "1m0s", "later", "Time between compaction hash checks."),
+  flag("compaction-batch-limit", "integer", "0", "built", "Keys handled in one slice of a compaction; 0: 1000."),
+  flag("compaction-sleep-interval", "duration", "0s", "built", "Pause between slices of a compaction; 0: 10ms."),
+  flag("watch-progress-notify-interval", "duration", "0s", "built", "Time between progress notifications; 0: 10m."),
+  flag("warning-apply-duration", "duration", "100ms", "built", "Slower applies are logged."),
+  flag("bootstrap-defrag-threshold-megabytes", "unsigned", "0", "later", "Defragment at start."),
+  flag("max-learners", "unsigned", "1", "inert", "Most learners in the cluster (none can be added yet)."),
+  flag("downgrade-check-time", "duration", "5s", "inert", "Time between downgrade checks."),
+  // Unsafe
+  flag("force-new-cluster", "boolean", "false", "later", "Make a cluster of this member alone."),
+  flag("unsafe-no-fsync", "boolean", "false", "later", "Acknowledge before data is durable."),
+  // Meta
+  flag("config-file", "string", "", "built", "Read the configuration from this file instead.", null),
+  flag("version", "boolean", "false", "built", "Print the version and exit.", null),
+];
+
+export const FLAG_BY_NAME: ReadonlyMap<string, Flag> = new Map(FLAGS.map((each) => [each.name, each]));
+
+/** Relics that etcd still swallows without a word, as switches. */
+export const IGNORED_FLAGS: ReadonlySet<string> = new Set([
+  "cluster-active-size",
+  "cluster-remove-delay",
+  "cluster-sync-interval",
+  "config",
+  "force",
+  "max-result-buffer",
+  "max-retry-attempts",
+  "peer-heartbeat-interval",
+  "peer-election-timeout",
+  "retry-interval",
+  "snapshot",
+  "v",
+  "vv",
+  "test.coverprofile",
+  "test.outputdir",
+]);
+
+/** etcd's name for a flag in the environment. */
+export function environmentName(flagName: string): string {
+  return `ETCD_${flagName.toUpperCase().replaceAll("-", "_")}`;
+}
