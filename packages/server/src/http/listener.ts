@@ -1,0 +1,208 @@
+/**
+ * The sockets of a member: listens on URLs and hands every connection to the protocol it speaks, decided by its first
+ * bytes. One address may carry all of them, as etcd's does:
+ *
+ *   first byte 0x16 ............ TLS handshake, then the same decision on what it carries
+ *   "PRI * HTTP/2.0\r\n" ....... the gRPC server
+ *   anything else .............. HTTP/1.1
+ *
+ * A connection that does not say in time what it is, is cut (known failures H2-23, H2-24, SA-24).
+ */
+
+import { readFileSync, rmSync } from "node:fs";
+import {
+  createServer as createHttpServer,
+  type Server as HttpServer,
+  type IncomingMessage,
+  type ServerResponse,
+} from "node:http";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  type SecureContextOptions,
+  type TLSSocket,
+} from "node:tls";
+import type { Log } from "@quorate/world";
+import type { TlsConfig } from "../config/config.ts";
+import { isTls, type ServiceUrl } from "../config/urls.ts";
+import type { HttpRequest, HttpResponse } from "./endpoints.ts";
+
+export interface ListenerHandlers {
+  /** An HTTP/2 connection; `received` has its first bytes. Absent: HTTP/2 is refused here. */
+  grpc?(socket: Socket, received: Buffer): void;
+  http(request: HttpRequest, respond: (response: HttpResponse) => void): void;
+}
+
+const DECIDE_MS = 10_000;
+const PREFACE_START = Buffer.from("PRI * HTTP/2.0\r\n");
+const TLS_HANDSHAKE_RECORD = 0x16;
+/** A request to these endpoints has no body worth reading. */
+const MAX_BODY_BYTES = 64 * 1024;
+
+export class Listener {
+  readonly #server: Server;
+  readonly #http: HttpServer;
+  readonly #sockets = new Set<Socket>();
+  readonly #handlers: ListenerHandlers;
+  readonly #tls: TlsConfig | null;
+  readonly #allowsPlain: boolean;
+  readonly #log: Log;
+
+  /** `urls` all name one address; TLS is offered if one of them asks for it, plain text likewise. */
+  constructor(urls: readonly ServiceUrl[], tls: TlsConfig | null, handlers: ListenerHandlers, log: Log) {
+    this.#handlers = handlers;
+    this.#tls = urls.some(isTls) ? tls : null;
+    this.#allowsPlain = urls.some((url) => !isTls(url));
+    this.#log = log;
+    this.#http = createHttpServer(
+      { headersTimeout: DECIDE_MS, requestTimeout: 30_000, keepAliveTimeout: 60_000, maxHeaderSize: 32 * 1024 },
+      (request, response) => this.#serveHttp(request, response),
+    );
+    this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
+  }
+
+  /** Resolves with the port listened on (0 for a unix socket); rejects with the operating system's error. */
+  listen(url: ServiceUrl): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#server.once("error", reject);
+      const listening = (): void => {
+        this.#server.off("error", reject);
+        this.#server.on("error", (error) => this.#log.error("listener failed", { url: url.text, error }));
+        const address = this.#server.address();
+        resolve(typeof address === "object" ? ((address as AddressInfo | null)?.port ?? 0) : 0);
+      };
+      if (url.scheme === "unix" || url.scheme === "unixs") {
+        // A socket file left by a killed process would refuse every later start.
+        rmSync(url.path, { force: true });
+        this.#server.listen({ path: url.path, backlog: 1024 }, listening);
+      } else {
+        const host = url.host === "localhost" ? "127.0.0.1" : url.host;
+        this.#server.listen({ port: url.port, host: host === "" ? "::" : host, backlog: 1024 }, listening);
+      }
+    });
+  }
+
+  /** Stops accepting. Connections that are open stay until they end or {@link destroyAll}. */
+  stop(): void {
+    this.#server.close();
+    this.#http.closeIdleConnections();
+  }
+
+  destroyAll(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #accept(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
+    socket.on("error", ignoreReset);
+    this.#decide(socket, this.#tls !== null, this.#allowsPlain);
+  }
+
+  /** Waits for enough bytes to tell what the connection speaks. */
+  #decide(socket: Socket, mayBeTls: boolean, mayBePlain: boolean): void {
+    let received: Buffer = Buffer.alloc(0);
+    socket.setTimeout(DECIDE_MS, () => socket.destroy());
+    const onData = (chunk: Buffer): void => {
+      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
+      const protocol = protocolOf(received);
+      if (protocol === null) return;
+      socket.off("data", onData);
+      socket.setTimeout(0);
+      if (protocol === "tls" ? !mayBeTls : !mayBePlain) {
+        socket.destroy();
+      } else if (protocol === "tls") {
+        socket.pause();
+        socket.unshift(received);
+        this.#handshake(socket);
+      } else if (protocol === "http2" && this.#handlers.grpc !== undefined) {
+        this.#handlers.grpc(socket, received);
+      } else {
+        socket.pause();
+        socket.unshift(received);
+        this.#http.emit("connection", socket);
+        socket.resume();
+      }
+    };
+    socket.on("data", onData);
+  }
+
+  #handshake(socket: Socket): void {
+    let options: SecureContextOptions & { requestCert: boolean };
+    try {
+      // Read anew for every handshake, so that a rotated certificate needs no restart (as etcd does).
+      options = secureOptions(this.#tls!);
+    } catch (error) {
+      this.#log.warn("rejected connection on client endpoint", { "remote-addr": remoteOf(socket), error });
+      socket.destroy();
+      return;
+    }
+    const server = createTlsServer({
+      ...options,
+      secureContext: createSecureContext(options),
+      rejectUnauthorized: options.requestCert,
+      handshakeTimeout: DECIDE_MS,
+      ALPNProtocols: ["h2", "http/1.1"],
+    } as Parameters<typeof createTlsServer>[0]);
+    server.on("tlsClientError", (error: Error) => {
+      this.#log.warn("rejected connection on client endpoint", { "remote-addr": remoteOf(socket), error });
+      socket.destroy();
+    });
+    server.on("secureConnection", (secure: TLSSocket) => {
+      secure.on("error", ignoreReset);
+      this.#decide(secure, false, true);
+    });
+    server.emit("connection", socket);
+  }
+
+  #serveHttp(request: IncomingMessage, response: ServerResponse): void {
+    let bodyBytes = 0;
+    request.on("data", (chunk: Buffer) => {
+      bodyBytes += chunk.length;
+      if (bodyBytes > MAX_BODY_BYTES) request.destroy();
+    });
+    this.#handlers.http(
+      {
+        method: request.method ?? "",
+        target: request.url ?? "",
+        host: request.headers.host ?? "",
+        origin: request.headers.origin ?? "",
+        isTls: "encrypted" in request.socket,
+      },
+      (answer) => {
+        if (response.headersSent || response.destroyed) return;
+        response.writeHead(answer.status, { ...answer.headers, "content-length": Buffer.byteLength(answer.body) });
+        response.end(request.method === "HEAD" ? undefined : answer.body);
+      },
+    );
+  }
+}
+
+/** null: too few bytes to tell. */
+function protocolOf(received: Buffer): "tls" | "http2" | "http1" | null {
+  if (received.length === 0) return null;
+  if (received[0] === TLS_HANDSHAKE_RECORD) return "tls";
+  const compared = Math.min(received.length, PREFACE_START.length);
+  if (received.compare(PREFACE_START, 0, compared, 0, compared) !== 0) return "http1";
+  return compared === PREFACE_START.length ? "http2" : null;
+}
+
+/** Throws if a file cannot be read or is not what it should be. */
+export function secureOptions(tls: TlsConfig): SecureContextOptions & { requestCert: boolean } {
+  return {
+    cert: readFileSync(tls.certFile),
+    key: readFileSync(tls.keyFile),
+    ...(tls.trustedCaFile === null ? {} : { ca: readFileSync(tls.trustedCaFile) }),
+    minVersion: tls.minVersion,
+    maxVersion: tls.maxVersion,
+    requestCert: tls.requireClientCertificate,
+  };
+}
+
+function remoteOf(socket: Socket): string {
+  return `${socket.remoteAddress}:${socket.remotePort}`;
+}
+
+/** A peer that vanishes is normal life; what it leaves behind is handled at "close". */
+function ignoreReset(): void {}
