@@ -1,0 +1,17 @@
+/** The backend's public face within the room. */
+export { Backend, type BackendOptions } from "./backend.ts";
+export { MemoryImage, MemoryStorage, type MemoryStorageOptions } from "./memory-storage.ts";
+export {
+  DefragmentError,
+  MAX_TABLE_KEY_BYTES,
+  RecordSpan,
+  type RecordVisitor,
+  type Storage,
+  type StorageBatch,
+  StorageFailedError,
+  StorageVersionError,
+  TABLES,
+  type Table,
+  type TableChange,
+  TableKeySizeError,
+} from "./storage.ts";
