@@ -12,6 +12,8 @@ export interface ClosedLoopOptions {
   readonly inFlight: number;
   readonly warmupMs: number;
   readonly measureMs: number;
+  /** Stop after so many calls instead of after a time. */
+  readonly total?: number;
   /** The next request; called once per call. The buffer is copied before return. */
   next(): { path: string; message: Buffer };
 }
@@ -38,6 +40,7 @@ class Worker implements StreamSink {
   }
 
   begin(): void {
+    if (!this.#run.admitsOne()) return;
     const { path, message } = this.#run.options.next();
     this.#startedMs.set(this.connection.call(path, message, true), performance.now());
   }
@@ -58,9 +61,15 @@ class Run {
   isOver = false;
   isMeasuring = false;
   failure: Error | null = null;
+  #begun = 0;
 
   constructor(options: ClosedLoopOptions) {
     this.options = options;
+  }
+
+  /** Whether another call may begin. */
+  admitsOne(): boolean {
+    return ++this.#begun <= (this.options.total ?? Number.POSITIVE_INFINITY);
   }
 
   finished(startedMs: number, hadData: boolean): void {
@@ -85,6 +94,9 @@ export async function closedLoop(
   for (const worker of workers) {
     for (let i = 0; i < options.inFlight; i++) worker.begin();
     worker.connection.flush();
+  }
+  if (options.total !== undefined) {
+    while (workers.some((worker) => worker.isBusy)) await sleep(5);
   }
   await sleep(options.warmupMs);
   atStart();

@@ -13,6 +13,8 @@ export interface Question {
   readonly aim: number;
   /** Whether a higher or a lower value is the better one; the ratio printed is always "how many times better". */
   readonly better: "higher" | "lower";
+  /** Default: BENCH_ROUNDS, else 5. */
+  readonly rounds?: number;
 }
 
 export interface Measurement {
@@ -42,7 +44,7 @@ export async function compare(
 ): Promise<Answer> {
   const etcd: Measurement[] = [];
   const quorate: Measurement[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < (question.rounds ?? ROUNDS); round++) {
     etcd.push(await measure("etcd"));
     quorate.push(await measure("quorate"));
   }
