@@ -3,5 +3,9 @@
  * request that need nothing but the request. Knows nothing of how anything is done. Cold messages: "./messages";
  * protobuf itself: "./wire".
  */
+export * from "./enums.ts";
 export * from "./errors.ts";
 export * from "./hot/index.ts";
+export * from "./limits.ts";
+export * from "./methods.ts";
+export * from "./validate.ts";

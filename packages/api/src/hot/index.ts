@@ -9,8 +9,6 @@ export {
   DeleteRangeView,
   encodeDeleteRangeRequest,
   RangeView,
-  SortOrder,
-  SortTarget,
 } from "./range.ts";
 export {
   beginResponseOp,
@@ -28,3 +26,25 @@ export {
   writeSucceeded,
   writeTxnResponse,
 } from "./responses.ts";
+export {
+  Compare,
+  CompareUnion,
+  type DecodedTxn,
+  DeleteRangeRequest,
+  decodeTxnRequest,
+  encodeTxnRequest,
+  PutRequest,
+  RangeRequest,
+  type RequestOp,
+  TxnRequest,
+} from "./txn.ts";
+export {
+  decodeWatchRequest,
+  eventFieldSize,
+  type WatchControl,
+  WatchCreateRequest,
+  type WatchRequest,
+  writeEvent,
+  writeWatchControl,
+  writeWatchHead,
+} from "./watch.ts";

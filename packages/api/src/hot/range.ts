@@ -8,11 +8,6 @@
 
 import { copyBytes, Reader, varintSize, writeVarint } from "../wire/index.ts";
 
-/** Values of RangeRequest.sort_order; others arrive as they are and are refused by validation. */
-export const SortOrder = { None: 0, Ascend: 1, Descend: 2 } as const;
-/** Values of RangeRequest.sort_target. */
-export const SortTarget = { Key: 0, Version: 1, Create: 2, Mod: 3, Value: 4 } as const;
-
 const nothing = new Uint8Array(0);
 
 /** Hot: bench/codec.ts, decode RangeRequest. Integers are bounds: beyond ±(2^53 - 1) they read as that. */

@@ -15,8 +15,8 @@
  * wire type, are skipped, as Go's decoder does.
  *
  * `isCanonical` starts true and turns false at a varint longer than need be and at a skipped field. Message decoders
- * also clear it for what only they can see (zero values, fields out of order or twice). While it is true, encoding the
- * decoded value again would give the very same bytes.
+ * also clear it for what only they can see (zero values, fields out of order or twice). What is left true is the one
+ * encoding that every canonical encoder gives this message.
  */
 
 import { assert } from "@quorate/world";
