@@ -1,5 +1,6 @@
 /** The backend's public face within the room. */
 export { Backend, type BackendOptions } from "./backend.ts";
+export { LmdbStorage, type LmdbStorageOptions } from "./lmdb-storage.ts";
 export { MemoryImage, MemoryStorage, type MemoryStorageOptions } from "./memory-storage.ts";
 export {
   DefragmentError,

@@ -17,12 +17,13 @@ export const MAX_SUB = 0x7fff_ffff;
 
 /** Views over one piece of memory that holds frames. */
 export class FrameView {
-  readonly bytes: Uint8Array;
+  /** A Buffer, because its copy() is several times faster than set() when large records come from shared memory. */
+  readonly bytes: Buffer;
   readonly #words: Uint32Array;
   readonly #doubles: Float64Array;
 
   constructor(memory: ArrayBufferLike) {
-    this.bytes = new Uint8Array(memory);
+    this.bytes = Buffer.from(memory);
     this.#words = new Uint32Array(memory);
     this.#doubles = new Float64Array(memory);
   }

@@ -1,0 +1,22 @@
+/** What the storage and its worker tell each other. One request at a time, each with one answer. */
+import type { EnvironmentSizes } from "./lmdb-environment.ts";
+import type { StorageBatch } from "./storage.ts";
+
+export interface WorkerData {
+  readonly directory: string;
+  readonly mapBytes: number;
+}
+
+export type Request =
+  | { readonly kind: "commit"; readonly batch: StorageBatch }
+  /** Copy, sync, put in place, and let go of the old file. */
+  | { readonly kind: "defragment" }
+  /** The main thread has opened the new file: open it too. */
+  | { readonly kind: "reopen" }
+  | { readonly kind: "close" };
+
+export type Answer =
+  | { readonly kind: "done"; readonly sizes: EnvironmentSizes }
+  /** The request changed nothing; everything is as before. Only for "defragment". */
+  | { readonly kind: "refused"; readonly detail: string; readonly code: string }
+  | { readonly kind: "failed"; readonly detail: string; readonly code: string };

@@ -1,0 +1,251 @@
+/**
+ * Storage on disk: LMDB, read by this thread and written by a worker. The file layout and LMDB's options are in
+ * lmdb-environment.ts, the writing in lmdb-worker.ts.
+ *
+ *     this thread                              worker
+ *     commit ── batch, chunks shared ───────▶  one synced transaction
+ *     renew the read transaction  ◀──────────  done, sizes
+ *     done(null)
+ *
+ *     defragment ───────────────────────────▶  compacted copy, fsync, rename, fsync directory, close
+ *     close old file, open new one  ◀────────  done
+ *     reopen ───────────────────────────────▶  open
+ *
+ * Invariants:
+ *  - `done(null)` is called after this thread's read transaction has been renewed, so the batch can be read from then
+ *    on;
+ *  - the worker starts with the first commit. It keeps the process alive only while it is asked for something;
+ *  - a request that failed, or a worker that is gone, fails this request and every later one. Reads go on.
+ */
+import { Worker } from "node:worker_threads";
+import { assert } from "@quorate/world";
+import type { Revision } from "./history-key.ts";
+import {
+  closeEnvironment,
+  DEFAULT_MAP_BYTES,
+  type Environment,
+  type EnvironmentSizes,
+  LentBytes,
+  measureEnvironment,
+  openEnvironment,
+  prepareDirectory,
+} from "./lmdb-environment.ts";
+import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
+import {
+  DefragmentError,
+  type RecordSpan,
+  type RecordVisitor,
+  type Storage,
+  type StorageBatch,
+  StorageFailedError,
+  type Table,
+} from "./storage.ts";
+
+export interface LmdbStorageOptions {
+  /** Created if missing. */
+  directory: string;
+  /** Address space to reserve, and so the size the database may grow to. Default 1 TiB. */
+  mapBytes?: number;
+}
+
+export class LmdbStorage implements Storage {
+  readonly #directory: string;
+  readonly #mapBytes: number;
+  #environment: Environment;
+  #sizes: EnvironmentSizes;
+  #worker: Worker | null = null;
+  /** What the worker is asked to do at present, in words. */
+  #operation = "";
+  #answered: ((answer: Answer) => void) | null = null;
+  #isBusy = false;
+  /** Operations that wait for the one under way. */
+  readonly #waiting: (() => void)[] = [];
+  #failure: StorageFailedError | null = null;
+  #isCommitting = false;
+  #isClosing = false;
+
+  readonly #key: Revision = { main: 0, sub: 0, isTombstone: false };
+  readonly #value = new LentBytes();
+
+  /**
+   * Opens the directory; synchronous, a few milliseconds.
+   * @throws StorageVersionError if another format wrote it; the operating system's or LMDB's error otherwise.
+   */
+  constructor(options: LmdbStorageOptions) {
+    this.#directory = options.directory;
+    this.#mapBytes = options.mapBytes ?? DEFAULT_MAP_BYTES;
+    prepareDirectory(this.#directory, this.#mapBytes);
+    this.#environment = openEnvironment(this.#directory, this.#mapBytes);
+    this.#sizes = measureEnvironment(this.#environment);
+  }
+
+  get(table: Table, key: Uint8Array): Uint8Array | undefined {
+    return this.#environment.tables[table].getBinary(key);
+  }
+
+  scan(table: Table, visit: (key: Uint8Array, value: Uint8Array) => void): void {
+    for (const entry of this.#environment.tables[table].getRange({})) visit(entry.key, entry.value);
+  }
+
+  readRecord(main: number, sub: number, isTombstone: boolean, span: RecordSpan): boolean {
+    const key = this.#key;
+    key.main = main;
+    key.sub = sub;
+    key.isTombstone = isTombstone;
+    const lender = this.#environment.records.getBinaryFast(key);
+    if (lender === undefined) return false;
+    this.#value.set(lender, lender.length);
+    span.buffer = this.#value.buffer;
+    span.start = 0;
+    span.end = this.#value.end;
+    span.position = -1;
+    return true;
+  }
+
+  scanRecords(main: number, sub: number, visitor: RecordVisitor): void {
+    const start: Revision = { main, sub, isTombstone: false };
+    for (const { key, value } of this.#environment.records.getRange({ start })) {
+      if (!visitor.visit(key.main, key.sub, key.isTombstone, value.buffer, 0, value.end)) return;
+    }
+  }
+
+  commit(batch: StorageBatch, done: (error: Error | null) => void): void {
+    assert(!this.#isCommitting, "one commit at a time");
+    this.#isCommitting = true;
+    this.#enqueue(
+      (end) => {
+        if (batch.recordCount === 0 && batch.drops.length === 0 && batch.changes.length === 0) {
+          queueMicrotask(() => end(null));
+          return;
+        }
+        this.#ask("commit", { kind: "commit", batch }, (answer) => {
+          if (answer.kind === "done") {
+            this.#sizes = answer.sizes;
+            this.#environment.records.resetReadTxn();
+          }
+          end(this.#failure);
+        });
+      },
+      (error) => {
+        this.#isCommitting = false;
+        done(error);
+      },
+    );
+  }
+
+  sizeBytes(): number {
+    return this.#sizes.sizeBytes;
+  }
+
+  sizeInUseBytes(): number {
+    return this.#sizes.sizeInUseBytes;
+  }
+
+  defragment(done: (error: Error | null) => void): void {
+    this.#enqueue((end) => {
+      this.#ask("defragment", { kind: "defragment" }, (answer) => {
+        if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
+        if (answer.kind === "done") this.#openNewFile();
+        if (this.#failure !== null) return end(this.#failure);
+        this.#ask("defragment", { kind: "reopen" }, () => end(this.#failure));
+      });
+    }, done);
+  }
+
+  close(done: (error: Error | null) => void): void {
+    assert(!this.#isClosing, "the storage is closed once");
+    this.#isClosing = true;
+    const close = (): void => {
+      const worker = this.#worker;
+      if (worker === null) {
+        closeEnvironment(this.#environment);
+        queueMicrotask(() => done(null));
+        return;
+      }
+      worker.ref();
+      worker.once("exit", () => {
+        closeEnvironment(this.#environment);
+        done(null);
+      });
+      // A failed storage is closed all the same: there is nothing left to write.
+      if (this.#failure === null) worker.postMessage({ kind: "close" } satisfies Request);
+      else void worker.terminate();
+    };
+    if (this.#isBusy) this.#waiting.push(close);
+    else close();
+  }
+
+  /** Runs `work` when nothing else is under way; `work` calls `end` later, once. */
+  #enqueue(work: (end: (error: Error | null) => void) => void, done: (error: Error | null) => void): void {
+    assert(!this.#isClosing, "nothing is asked of a closed storage");
+    const run = (): void => {
+      this.#isBusy = true;
+      const end = (error: Error | null): void => {
+        this.#isBusy = false;
+        // What waits goes first, whatever `done` asks for next.
+        this.#waiting.shift()?.();
+        done(error);
+      };
+      if (this.#failure === null) work(end);
+      else queueMicrotask(() => end(this.#failure));
+    };
+    if (this.#isBusy) this.#waiting.push(run);
+    else run();
+  }
+
+  #ask(operation: string, request: Request, answered: (answer: Answer) => void): void {
+    this.#worker ??= this.#startWorker();
+    this.#operation = operation;
+    this.#answered = answered;
+    this.#worker.ref();
+    this.#worker.postMessage(request);
+  }
+
+  #startWorker(): Worker {
+    // Compiled code has compiled neighbours.
+    const entry = import.meta.url.endsWith(".ts") ? "./lmdb-worker.ts" : "./lmdb-worker.js";
+    const worker = new Worker(new URL(entry, import.meta.url), {
+      name: "quorate-storage",
+      workerData: { directory: this.#directory, mapBytes: this.#mapBytes } satisfies WorkerData,
+      // It makes short-lived views only; a small nursery keeps its memory small.
+      resourceLimits: { maxYoungGenerationSizeMb: 2 },
+    });
+    worker.on("message", (answer: Answer) => this.#receive(answer));
+    worker.on("error", (error) => this.#workerEnded(`the worker crashed: ${error.message}`));
+    worker.on("exit", (code) => {
+      if (!this.#isClosing) this.#workerEnded(`the worker ended with code ${code}`);
+    });
+    return worker;
+  }
+
+  #receive(answer: Answer): void {
+    const answered = this.#answered;
+    assert(answered !== null, "the worker answers what it was asked");
+    this.#answered = null;
+    this.#worker?.unref();
+    if (answer.kind === "failed") this.#fail(answer.detail, answer.code);
+    answered(answer);
+  }
+
+  #workerEnded(detail: string): void {
+    this.#fail(detail, "");
+    const answered = this.#answered;
+    this.#answered = null;
+    answered?.({ kind: "failed", detail, code: "" });
+  }
+
+  #fail(detail: string, code: string): void {
+    this.#failure ??= new StorageFailedError(this.#operation, detail, code);
+  }
+
+  /** The worker has let go of the old file, so closing it here really closes it, as LMDB wants before opening anew. */
+  #openNewFile(): void {
+    try {
+      closeEnvironment(this.#environment);
+      this.#environment = openEnvironment(this.#directory, this.#mapBytes);
+      this.#sizes = measureEnvironment(this.#environment);
+    } catch (error) {
+      this.#fail(error instanceof Error ? error.message : String(error), "");
+    }
+  }
+}

@@ -1,0 +1,133 @@
+/**
+ * The thread that writes LMDB, so that the event loop never waits for a disk. Started by LmdbStorage; owns nothing:
+ * records are read in place from the record log's shared chunks, and whatever fails is reported and ends the process
+ * there. Handles one request at a time, in order.
+ */
+
+import { getSystemErrorName } from "node:util";
+import { parentPort, workerData } from "node:worker_threads";
+import { TransactionFlags } from "lmdb";
+import type { Revision } from "./history-key.ts";
+import {
+  closeEnvironment,
+  databasePath,
+  defragmentedPath,
+  type Environment,
+  type EnvironmentSizes,
+  measureEnvironment,
+  moveDurably,
+  openEnvironment,
+  removeDatabase,
+  syncPath,
+} from "./lmdb-environment.ts";
+import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
+import { FRAME_HEADER_BYTES, FrameView } from "./record-frame.ts";
+import type { StorageBatch } from "./storage.ts";
+
+const port = parentPort!;
+const { directory, mapBytes } = workerData as WorkerData;
+let environment: Environment = openEnvironment(directory, mapBytes);
+
+const key: Revision = { main: 0, sub: 0, isTombstone: false };
+/** Where a record is copied to out of shared memory; see lmdb-environment.ts. */
+let scratch = new Uint8Array(64 * 1024);
+
+const APPEND = { append: true };
+
+port.on("message", (request: Request) => {
+  handle(request).then(
+    (answer) => port.postMessage(answer),
+    (error: unknown) => port.postMessage({ kind: "failed", ...describe(error) } satisfies Answer),
+  );
+});
+
+async function handle(request: Request): Promise<Answer> {
+  switch (request.kind) {
+    case "commit":
+      commit(request.batch);
+      return { kind: "done", sizes: measureEnvironment(environment) };
+    case "defragment":
+      return defragment();
+    case "reopen":
+      environment = openEnvironment(directory, mapBytes);
+      return { kind: "done", sizes: measureEnvironment(environment) };
+    case "close":
+      closeEnvironment(environment);
+      return process.exit(0);
+    default:
+      return request satisfies never;
+  }
+}
+
+function commit(batch: StorageBatch): void {
+  environment.records.transactionSync(() => {
+    addRecords(batch);
+    dropRecords(batch.drops);
+    for (const change of batch.changes) {
+      const table = environment.tables[change.table];
+      if (change.value === null) table.removeSync(change.key);
+      else if (!table.putSync(change.key, change.value)) throw new Error(`table ${change.table} refused a key`);
+    }
+  }, TransactionFlags.SYNCHRONOUS_COMMIT);
+}
+
+function addRecords(batch: StorageBatch): void {
+  let added = 0;
+  for (const region of batch.regions) {
+    const frames = new FrameView(region.shared);
+    for (let at = region.start; at < region.end; at = frames.next(at)) {
+      const start = at + FRAME_HEADER_BYTES;
+      const sizeBytes = frames.sizeBytes(at);
+      if (sizeBytes > scratch.length) scratch = new Uint8Array(sizeBytes * 2);
+      scratch.set(frames.bytes.subarray(start, start + sizeBytes));
+      key.main = frames.main(at);
+      key.sub = frames.sub(at);
+      key.isTombstone = frames.isTombstone(at);
+      // Appending fills pages to the brim and finds its place without a search. It is refused when out of order.
+      if (!environment.records.putSync(key, scratch.subarray(0, sizeBytes), APPEND)) {
+        throw new Error(`record ${key.main}/${key.sub} is not greater than the last one stored`);
+      }
+      added++;
+    }
+  }
+  if (added !== batch.recordCount) throw new Error(`a batch of ${batch.recordCount} records holds ${added}`);
+}
+
+function dropRecords(drops: Float64Array): void {
+  for (let i = 0; i < drops.length; i += 2) {
+    const second = drops[i + 1]!;
+    key.main = drops[i]!;
+    key.sub = Math.floor(second / 2);
+    key.isTombstone = second % 2 === 1;
+    environment.records.removeSync(key);
+  }
+}
+
+/**
+ * Builds the compacted copy beside the database, then puts it in place. Until the rename any failure leaves everything
+ * as it was; the main thread goes on reading the old file, which lives until it lets go (known-failures ST-11).
+ */
+async function defragment(): Promise<Answer> {
+  const copy = defragmentedPath(directory);
+  try {
+    removeDatabase(copy);
+    await environment.records.backup(copy, true);
+    syncPath(copy);
+  } catch (error) {
+    removeDatabase(copy);
+    return { kind: "refused", ...describe(error) };
+  }
+  moveDurably(copy, databasePath(directory));
+  const sizes: EnvironmentSizes = measureEnvironment(environment);
+  closeEnvironment(environment);
+  return { kind: "done", sizes };
+}
+
+/** The text of an error, and the operating system's or LMDB's name for it. */
+function describe(error: unknown): { detail: string; code: string } {
+  if (!(error instanceof Error)) return { detail: String(error), code: "" };
+  const code = "code" in error ? error.code : undefined;
+  if (typeof code === "string") return { detail: error.message, code };
+  if (typeof code === "number" && code > 0) return { detail: error.message, code: getSystemErrorName(-code) };
+  return { detail: error.message, code: /^MDB_[A-Z_]+/.exec(error.message)?.[0] ?? "" };
+}
