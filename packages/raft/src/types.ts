@@ -64,3 +64,12 @@ export interface ConfState {
   readonly learnersNext: readonly NodeId[];
   readonly autoLeave: boolean;
 }
+
+/** The configuration of a node that is in none. */
+export const EMPTY_CONF_STATE: ConfState = {
+  voters: [],
+  learners: [],
+  votersOutgoing: [],
+  learnersNext: [],
+  autoLeave: false,
+};
