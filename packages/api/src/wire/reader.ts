@@ -74,9 +74,12 @@ export class Reader {
       case WireType.Varint:
         this.#load();
         return;
-      case WireType.LengthDelimited:
-        this.position += this.length();
+      case WireType.LengthDelimited: {
+        // In two steps: `position += length()` would add to the position before the length was read.
+        const length = this.length();
+        this.position += length;
         return;
+      }
       case WireType.Fixed64:
         this.#skipFixed(8);
         return;
