@@ -26,6 +26,8 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statfsSync,
+  statSync,
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
@@ -127,8 +129,30 @@ export function prepareDirectory(directory: string, mapBytes: number): void {
   removeDatabase(join(directory, "db.new"));
 }
 
+/** Opens the database for the main thread. It must exist. */
 export function openEnvironment(directory: string, mapBytes: number): Environment {
   return openEnvironmentAt(databasePath(directory), mapBytes);
+}
+
+/**
+ * Opens for the worker the very file the main thread has open. The binding would quietly create what is missing, and
+ * then one thread would write what the other does not read.
+ * @param inode what {@link databaseInode} told the main thread.
+ */
+export function joinEnvironment(directory: string, mapBytes: number, inode: bigint): Environment {
+  if (databaseInode(directory) !== inode) throw new Error(`${databasePath(directory)} is not the file that is open`);
+  return openEnvironment(directory, mapBytes);
+}
+
+/** Names the file at the database's path. */
+export function databaseInode(directory: string): bigint {
+  return statSync(databasePath(directory), { bigint: true }).ino;
+}
+
+/** True if the file system has next to nothing left for us. */
+export function isDiskFull(directory: string): boolean {
+  const { bavail, bsize } = statfsSync(directory);
+  return bavail * bsize < 64 * 1024;
 }
 
 /** Releases this thread's hold; the last one unmaps the file. Completes before it returns. */

@@ -5,6 +5,8 @@ import type { StorageBatch } from "./storage.ts";
 export interface WorkerData {
   readonly directory: string;
   readonly mapBytes: number;
+  /** The database file the main thread has open. */
+  readonly inode: bigint;
 }
 
 export type Request =
@@ -12,7 +14,7 @@ export type Request =
   /** Copy, sync, put in place, and let go of the old file. */
   | { readonly kind: "defragment" }
   /** The main thread has opened the new file: open it too. */
-  | { readonly kind: "reopen" }
+  | { readonly kind: "reopen"; readonly inode: bigint }
   | { readonly kind: "close" };
 
 export type Answer =

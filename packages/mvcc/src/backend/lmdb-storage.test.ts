@@ -1,8 +1,17 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { Backend } from "./backend.ts";
 import { LmdbStorage } from "./lmdb-storage.ts";
-import { storageSuite } from "./testing/storage-suite.ts";
+import { DefragmentError, RecordSpan, StorageFailedError, StorageVersionError } from "./storage.ts";
+import { expectedLease, expectedRecords, LEASE_KEY } from "./testing/kill-child.ts";
+import { collect, Rng, recordBytes, revisionName } from "./testing/records.ts";
+import { batchOf, close, commit, defragment, storageSuite } from "./testing/storage-suite.ts";
+import { Twin } from "./testing/twin.ts";
 
 storageSuite("LmdbStorage", () => {
   const directory = mkdtempSync(join(tmpdir(), "quorate-storage-"));
@@ -11,3 +20,239 @@ storageSuite("LmdbStorage", () => {
     dispose: () => rmSync(directory, { recursive: true }),
   };
 });
+
+/** Runs with a directory that is removed afterwards. */
+async function inDirectory(run: (directory: string) => Promise<void>): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), "quorate-storage-"));
+  try {
+    await run(directory);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+}
+
+test("a directory of another format version is refused and not touched", async () => {
+  // covers: ST-17
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    await close(storage);
+    rmSync(join(directory, "db-lock"));
+    const database = readFileSync(join(directory, "db"));
+    for (const version of ["quorate-storage 2\n", "", null]) {
+      if (version === null) rmSync(join(directory, "version"));
+      else writeFileSync(join(directory, "version"), version);
+      const names = readdirSync(directory);
+      assert.throws(
+        () => new LmdbStorage({ directory }),
+        (error) => error instanceof StorageVersionError && error.kind === "StorageVersion",
+      );
+      assert.deepEqual(readdirSync(directory), names);
+      assert.ok(readFileSync(join(directory, "db")).equals(database));
+    }
+  });
+});
+
+test("what a crash left of a first start or a defragmentation is cleared away", async () => {
+  // covers: WA-07 SN-04
+  await inDirectory(async (directory) => {
+    for (const name of ["version.new", "db.new", "db.new-lock", "db.defragmented"]) {
+      writeFileSync(join(directory, name), "half");
+    }
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    await close(storage);
+    writeFileSync(join(directory, "db.defragmented"), "half");
+    const reopened = new LmdbStorage({ directory });
+    assert.deepEqual(collect(reopened), ["2/0 a"]);
+    await close(reopened);
+    assert.deepEqual(readdirSync(directory).sort(), ["db", "db-lock", "version"]);
+  });
+});
+
+test("a defragmentation that cannot write its copy leaves the storage as it was", async () => {
+  // covers: ST-11
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    mkdirSync(join(directory, "db.defragmented", "in the way"), { recursive: true });
+    await assert.rejects(defragment(storage), (error) => error instanceof DefragmentError && error.code !== "");
+    await commit(storage, batchOf([["3/0", "b"]]));
+    assert.deepEqual(collect(storage), ["2/0 a", "3/0 b"]);
+    rmSync(join(directory, "db.defragmented"), { recursive: true });
+    await defragment(storage);
+    assert.deepEqual(collect(storage), ["2/0 a", "3/0 b"]);
+    await close(storage);
+  });
+});
+
+test("defragmentation lets go of the old file", { skip: process.platform !== "linux" }, async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    for (let i = 0; i < 3; i++) await defragment(storage);
+    const maps = readFileSync("/proc/self/maps", "utf8").split("\n");
+    assert.equal(maps.filter((line) => line.endsWith(`${directory}/db (deleted)`)).length, 0);
+    assert.equal(maps.filter((line) => line.endsWith(`${directory}/db`)).length, 1);
+    await close(storage);
+  });
+});
+
+test("the address space reserved takes no disk", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    assert.ok(statSync(join(directory, "db")).size < 200_000);
+    assert.equal(statSync(join(directory, "db")).size, storage.sizeBytes());
+    await close(storage);
+  });
+});
+
+test("a record that is not greater than the last one stored fails the commit as a whole", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["5/0", "a"]], ["meta index=1"]));
+    await assert.rejects(
+      commit(storage, batchOf([["4/0", "b"]], ["meta index=2"])),
+      (error) => error instanceof StorageFailedError && /not greater/.test(error.message),
+    );
+    assert.deepEqual(storage.get("meta", Buffer.from("index")), Buffer.from("1"));
+    await close(storage);
+    const reopened = new LmdbStorage({ directory });
+    assert.deepEqual(collect(reopened), ["5/0 a"]);
+    await close(reopened);
+  });
+});
+
+test("a worker that dies is an error of the commit, and of every later one", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    // The worker starts with the first commit and then finds nothing to open.
+    rmSync(directory, { recursive: true });
+    const failures: unknown[] = [];
+    for (let i = 0; i < 2; i++) {
+      await commit(storage, batchOf([["2/0", "a"]])).catch((error: unknown) => failures.push(error));
+    }
+    assert.ok(failures[0] instanceof StorageFailedError && /worker crashed/.test(failures[0].message));
+    assert.equal(failures[1], failures[0]);
+    assert.deepEqual(collect(storage), [], "reads go on");
+    await close(storage);
+  });
+});
+
+test("a full disk fails the commit; reads go on, and with room again nothing is lost", async () => {
+  // covers: WA-10 WA-08
+  await inDirectory(async (directory) => {
+    // Files up to 2 MiB (the shell counts in 512 bytes): writing on fails, as on a full disk.
+    const child = fileURLToPath(new URL("./testing/full-child.ts", import.meta.url));
+    const limited = ["-c", 'ulimit -f 4096; exec "$0" "$@"', process.execPath, child, directory];
+    const result = spawnSync("sh", limited, { encoding: "utf8" });
+    assert.equal(result.status, 0, result.stderr);
+    const committed = Number(result.stdout);
+    assert.ok(committed > 5);
+    const storage = new LmdbStorage({ directory });
+    assert.equal(collect(storage).length, committed);
+    assert.deepEqual(storage.get("meta", Buffer.from("count")), Buffer.from(String(committed)));
+    await commit(storage, batchOf([[`${committed + 2}/0`, "y".repeat(200_000)]]));
+    assert.equal(collect(storage).length, committed + 1);
+    await close(storage);
+  });
+});
+
+test("a process killed at any moment leaves whole entries, at least those it called durable", async () => {
+  // covers: AP-01 AP-04 X-10
+  await inDirectory(async (directory) => {
+    let last = 0;
+    for (let round = 0; round < 8; round++) {
+      const said = await runAndKill(directory, 1 + round * 3);
+      const storage = new LmdbStorage({ directory });
+      const backend = new Backend({ storage });
+      const index = backend.flushedIndex;
+      assert.ok(index >= said && said > last, `durable ${index}, said ${said}, before ${last}`);
+      assert.deepEqual(collect(storage), expectedRecords(index), `round ${round}, index ${index}`);
+      assert.equal(Buffer.from(storage.get("lease", LEASE_KEY)!).toString(), expectedLease(index));
+      last = index;
+      await close(storage);
+    }
+  });
+});
+
+test("a backend on LMDB agrees with a naive twin while commits run in the worker", async () => {
+  // covers: ST-09 AP-01
+  for (let seed = 1; seed <= 3; seed++) {
+    await inDirectory(async (directory) => {
+      await runAgainstTwin(directory, seed);
+    });
+  }
+});
+
+/** Starts the child, kills it after it has said so many durable indexes; returns the last one it said. */
+function runAndKill(directory: string, count: number): Promise<number> {
+  const entry = fileURLToPath(new URL("./testing/kill-child.ts", import.meta.url));
+  const child = spawn(process.execPath, [entry, directory], { stdio: ["ignore", "pipe", "inherit"] });
+  let output = "";
+  child.stdout.setEncoding("utf8");
+  child.stdout.on("data", (text: string) => {
+    output += text;
+    if (output.split("\n").length > count) child.kill("SIGKILL");
+  });
+  return new Promise((resolve) => {
+    child.on("close", () => resolve(Number(output.trim().split("\n").at(-1))));
+  });
+}
+
+async function runAgainstTwin(directory: string, seed: number): Promise<void> {
+  const rng = new Rng(seed);
+  const twin = new Twin();
+  let storage = new LmdbStorage({ directory });
+  const open = (): Backend => new Backend({ storage, chunkBytes: 512, cacheBytes: 2048 });
+  let backend = open();
+  let positions = new Map<string, number>();
+  let main = 1;
+  const span = new RecordSpan();
+  for (let step = 0; step < 1500; step++) {
+    const choice = rng.below(100);
+    if (choice < 40) {
+      main += 1;
+      const bytes = recordBytes(rng, rng.below(300));
+      positions.set(revisionName(main, 0), backend.append(main, 0, choice < 5, bytes, 0, bytes.length));
+      twin.append(main, 0, choice < 5, bytes);
+    } else if (choice < 50) {
+      const record = twin.randomRecord(rng);
+      if (record === null) continue;
+      backend.drop(record.main, record.sub, record.isTombstone);
+      twin.drop(record);
+    } else if (choice < 65) {
+      backend.applied(backend.appliedIndex + 1, 1);
+      twin.applied(backend.appliedIndex, 1, { main, sub: 0 });
+    } else if (choice < 75) {
+      if (backend.isFlushing) continue;
+      const mark = twin.sealed();
+      backend.flush((error) => {
+        assert.equal(error, null);
+        twin.flushed(mark);
+      });
+    } else if (choice < 80) {
+      await new Promise((resolve) => setTimeout(resolve, rng.below(3)));
+    } else if (choice < 95) {
+      const record = twin.randomRecord(rng);
+      if (record === null) continue;
+      const position = positions.get(revisionName(record.main, record.sub)) ?? -1;
+      backend.read(position, record.main, record.sub, record.isTombstone, span);
+      assert.ok(Buffer.from(span.buffer.subarray(span.start, span.end)).equals(record.bytes));
+    } else {
+      const from = rng.below(main + 1);
+      assert.deepEqual(collect(backend, from), twin.scan(from, 0, Number.POSITIVE_INFINITY), `seed ${seed}`);
+    }
+    if (step % 500 === 499) {
+      await close(storage);
+      storage = new LmdbStorage({ directory });
+      backend = open();
+      positions = new Map();
+      main = Math.max(main, twin.crashed().main);
+      assert.equal(backend.flushedIndex, twin.sealed().index);
+      assert.deepEqual(collect(backend), twin.scan(0, 0, Number.POSITIVE_INFINITY), `seed ${seed}, reopened`);
+    }
+  }
+  await close(storage);
+}

@@ -17,12 +17,15 @@
  *  - the worker starts with the first commit. It keeps the process alive only while it is asked for something;
  *  - a request that failed, or a worker that is gone, fails this request and every later one. Reads go on.
  */
+import { getCompileCacheDir } from "node:module";
+import { dirname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { assert } from "@quorate/world";
 import type { Revision } from "./history-key.ts";
 import {
   closeEnvironment,
   DEFAULT_MAP_BYTES,
+  databaseInode,
   type Environment,
   type EnvironmentSizes,
   LentBytes,
@@ -52,6 +55,7 @@ export class LmdbStorage implements Storage {
   readonly #directory: string;
   readonly #mapBytes: number;
   #environment: Environment;
+  #inode: bigint;
   #sizes: EnvironmentSizes;
   #worker: Worker | null = null;
   /** What the worker is asked to do at present, in words. */
@@ -76,6 +80,7 @@ export class LmdbStorage implements Storage {
     this.#mapBytes = options.mapBytes ?? DEFAULT_MAP_BYTES;
     prepareDirectory(this.#directory, this.#mapBytes);
     this.#environment = openEnvironment(this.#directory, this.#mapBytes);
+    this.#inode = databaseInode(this.#directory);
     this.#sizes = measureEnvironment(this.#environment);
   }
 
@@ -147,7 +152,7 @@ export class LmdbStorage implements Storage {
         if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
         if (answer.kind === "done") this.#openNewFile();
         if (this.#failure !== null) return end(this.#failure);
-        this.#ask("defragment", { kind: "reopen" }, () => end(this.#failure));
+        this.#ask("defragment", { kind: "reopen", inode: this.#inode }, () => end(this.#failure));
       });
     }, done);
   }
@@ -206,7 +211,8 @@ export class LmdbStorage implements Storage {
     const entry = import.meta.url.endsWith(".ts") ? "./lmdb-worker.ts" : "./lmdb-worker.js";
     const worker = new Worker(new URL(entry, import.meta.url), {
       name: "quorate-storage",
-      workerData: { directory: this.#directory, mapBytes: this.#mapBytes } satisfies WorkerData,
+      workerData: { directory: this.#directory, mapBytes: this.#mapBytes, inode: this.#inode } satisfies WorkerData,
+      env: workerEnvironmentVariables(),
       // It makes short-lived views only; a small nursery keeps its memory small.
       resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
@@ -243,9 +249,20 @@ export class LmdbStorage implements Storage {
     try {
       closeEnvironment(this.#environment);
       this.#environment = openEnvironment(this.#directory, this.#mapBytes);
+      this.#inode = databaseInode(this.#directory);
       this.#sizes = measureEnvironment(this.#environment);
     } catch (error) {
       this.#fail(error instanceof Error ? error.message : String(error), "");
     }
   }
+}
+
+/**
+ * The process's own, and the compile cache if the process has one: a thread does not inherit a cache that was enabled by
+ * a call. With it the worker costs 18 MB and 80 ms, without, when it has to strip types itself, 33 MB and 180 ms.
+ */
+function workerEnvironmentVariables(): NodeJS.ProcessEnv {
+  const cache = getCompileCacheDir();
+  // The directory in use is the one of this version of Node, inside the one that was asked for.
+  return cache === undefined ? process.env : { NODE_COMPILE_CACHE: dirname(cache), ...process.env };
 }

@@ -14,9 +14,10 @@ import {
   defragmentedPath,
   type Environment,
   type EnvironmentSizes,
+  isDiskFull,
+  joinEnvironment,
   measureEnvironment,
   moveDurably,
-  openEnvironment,
   removeDatabase,
   syncPath,
 } from "./lmdb-environment.ts";
@@ -25,8 +26,8 @@ import { FRAME_HEADER_BYTES, FrameView } from "./record-frame.ts";
 import type { StorageBatch } from "./storage.ts";
 
 const port = parentPort!;
-const { directory, mapBytes } = workerData as WorkerData;
-let environment: Environment = openEnvironment(directory, mapBytes);
+const { directory, mapBytes, inode } = workerData as WorkerData;
+let environment: Environment = joinEnvironment(directory, mapBytes, inode);
 
 const key: Revision = { main: 0, sub: 0, isTombstone: false };
 /** Where a record is copied to out of shared memory; see lmdb-environment.ts. */
@@ -49,7 +50,7 @@ async function handle(request: Request): Promise<Answer> {
     case "defragment":
       return defragment();
     case "reopen":
-      environment = openEnvironment(directory, mapBytes);
+      environment = joinEnvironment(directory, mapBytes, request.inode);
       return { kind: "done", sizes: measureEnvironment(environment) };
     case "close":
       closeEnvironment(environment);
@@ -114,7 +115,7 @@ async function defragment(): Promise<Answer> {
     await environment.records.backup(copy, true);
     syncPath(copy);
   } catch (error) {
-    removeDatabase(copy);
+    discard(copy);
     return { kind: "refused", ...describe(error) };
   }
   moveDurably(copy, databasePath(directory));
@@ -123,11 +124,25 @@ async function defragment(): Promise<Answer> {
   return { kind: "done", sizes };
 }
 
+/** What is left of a failed copy may be beyond removing; the next start tries again. */
+function discard(copy: string): void {
+  try {
+    removeDatabase(copy);
+  } catch {}
+}
+
 /** The text of an error, and the operating system's or LMDB's name for it. */
 function describe(error: unknown): { detail: string; code: string } {
   if (!(error instanceof Error)) return { detail: String(error), code: "" };
+  const code = codeOf(error);
+  // LMDB calls a write that came out short an input/output error, which is what a full disk does first.
+  if (code === "EIO" && isDiskFull(directory)) return { detail: `no space left (${error.message})`, code: "ENOSPC" };
+  return { detail: error.message, code };
+}
+
+function codeOf(error: Error): string {
   const code = "code" in error ? error.code : undefined;
-  if (typeof code === "string") return { detail: error.message, code };
-  if (typeof code === "number" && code > 0) return { detail: error.message, code: getSystemErrorName(-code) };
-  return { detail: error.message, code: /^MDB_[A-Z_]+/.exec(error.message)?.[0] ?? "" };
+  if (typeof code === "string") return code;
+  if (typeof code === "number" && code > 0) return getSystemErrorName(-code);
+  return /^MDB_[A-Z_]+/.exec(error.message)?.[0] ?? "";
 }
