@@ -35,7 +35,7 @@ import {
   NO_MESSAGES,
 } from "./message.ts";
 import type { ProgressState } from "./progress.ts";
-import { Raft, Role } from "./raft.ts";
+import { Raft, type ReadState, Role } from "./raft.ts";
 import { Ready, type SoftState } from "./ready.ts";
 import {
   type ConfState,
@@ -266,11 +266,12 @@ export class RawNode {
     const ready = new Ready({
       softState,
       hardState,
-      readStates: raft.readStates,
+      // Never the node's own arrays while they are empty: it goes on filling those.
+      readStates: raft.readStates.length === 0 ? NO_READ_STATES : raft.readStates,
       entries,
       snapshot,
       committedEntries,
-      messages,
+      messages: messages.length === 0 ? NO_MESSAGES : messages,
       mustSync,
     });
 
@@ -411,6 +412,8 @@ export class RawNode {
     return message;
   }
 }
+
+const NO_READ_STATES: readonly ReadState[] = [];
 
 /** Term and index are stamped by the leader that appends it. */
 function newEntry(type: EntryType, data: Uint8Array): Entry {
