@@ -9,8 +9,9 @@
  *     <directory>/db.defragmented* a compacted copy in the making, left by a crash
  *
  * Decisions:
- *  - The map is one large sparse reservation of address space ({@link DEFAULT_MAP_BYTES}). Growing on demand would remap
- *    under the other thread's feet. Only what is written takes disk, and only what is touched takes memory.
+ *  - The map is one large sparse reservation of address space ({@link DEFAULT_MAP_BYTES}). Only what is written takes
+ *    disk, and only what is touched takes memory. Growing on demand, which the binding does beyond the reservation,
+ *    would remap again and again and keep every earlier map until the environment is closed.
  *  - Named databases only: clearing the root database can abort the process.
  *  - Every commit is synced in full (`overlappingSync: false`): LMDB without it may lose or corrupt the last commits
  *    when power fails (known-failures X-10).
@@ -35,7 +36,7 @@ import { open, type TransactionFlags } from "lmdb";
 import { type Revision, readHistoryKey, writeHistoryKey } from "./history-key.ts";
 import { StorageVersionError, TABLES, type Table } from "./storage.ts";
 
-/** Address space reserved, and so the largest database: 1 TiB. */
+/** Address space reserved: 1 TiB. */
 export const DEFAULT_MAP_BYTES: number = 1024 ** 4;
 
 const VERSION = "quorate-storage 1";
@@ -122,8 +123,8 @@ export function prepareDirectory(directory: string, mapBytes: number): void {
   removeDatabase(join(directory, "db.new"));
   removeDatabase(defragmentedPath(directory));
   if (existsSync(databasePath(directory))) return;
-  const fresh = openEnvironmentAt(join(directory, "db.new"), mapBytes);
-  closeEnvironment(fresh);
+  // Not synced commit by commit: it is nobody's database before it is complete, synced and renamed.
+  closeEnvironment(openEnvironmentAt(join(directory, "db.new"), mapBytes, true));
   syncPath(join(directory, "db.new"));
   moveDurably(join(directory, "db.new"), databasePath(directory));
   removeDatabase(join(directory, "db.new"));
@@ -131,7 +132,7 @@ export function prepareDirectory(directory: string, mapBytes: number): void {
 
 /** Opens the database for the main thread. It must exist. */
 export function openEnvironment(directory: string, mapBytes: number): Environment {
-  return openEnvironmentAt(databasePath(directory), mapBytes);
+  return openEnvironmentAt(databasePath(directory), mapBytes, false);
 }
 
 /**
@@ -231,7 +232,7 @@ function checkVersion(directory: string): void {
   }
 }
 
-function openEnvironmentAt(path: string, mapBytes: number): Environment {
+function openEnvironmentAt(path: string, mapBytes: number, noSync: boolean): Environment {
   const key: Revision = { main: 0, sub: 0, isTombstone: false };
   const value = new LentBytes();
   const records = open({
@@ -240,6 +241,7 @@ function openEnvironmentAt(path: string, mapBytes: number): Environment {
     noSubdir: true,
     mapSize: mapBytes,
     maxDbs: TABLES.length + 1,
+    noSync,
     overlappingSync: false,
     keyEncoder: {
       writeKey: (revision: Revision, to: Uint8Array, at: number): number =>

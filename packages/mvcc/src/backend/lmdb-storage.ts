@@ -47,7 +47,7 @@ import {
 export interface LmdbStorageOptions {
   /** Created if missing. */
   directory: string;
-  /** Address space to reserve, and so the size the database may grow to. Default 1 TiB. */
+  /** Address space to reserve for the database; it takes no memory and no disk. Default 1 TiB. */
   mapBytes?: number;
 }
 
