@@ -53,8 +53,9 @@ export class GroupNode {
     this.settings = settings;
     this.storage = new HistoryStorage(start);
     if (start.metadata.index !== 0) this.storage.applySnapshot(start);
-    // No file depends on chance; those that need a certain timeout set it.
-    this.raw = new RawNode({ ...settings, id, storage: this.storage, log: output, random: { below: () => 0 } });
+    // No file depends on chance; those that need a certain timeout set it. The others get the longest there is.
+    const random = { below: (bound: number) => bound - 1 };
+    this.raw = new RawNode({ ...settings, id, storage: this.storage, log: output, random });
   }
 
   persist(state: HardState | null, entries: readonly Entry[], snapshot: Snapshot | null): void {

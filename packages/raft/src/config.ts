@@ -14,7 +14,10 @@ export interface RaftConfig {
   /** Ticks between a leader's heartbeats; less than electionTicks. etcd: 1. */
   readonly heartbeatTicks: number;
   readonly storage: LogStorage;
-  /** Entries up to here were applied before the restart and are not handed out again. 0 for none. */
+  /**
+   * Entries up to here were applied before the restart and are not handed out again; 0 for none. At most the stored
+   * commit index: whoever stored the state machine more eagerly than the hard state raises the latter first.
+   */
   readonly applied: Index;
   /** Encoded entry bytes per MsgApp; one entry is always allowed. Infinity: no limit. etcd: 1 MiB. */
   readonly maxSizePerMessageBytes: number;

@@ -1155,6 +1155,9 @@ export class Raft {
 
   /** Puts a committed change in force. Throws InvalidConfChange if it is not legal, having changed nothing. */
   applyConfChange(change: ConfChange | ConfChangeV2): ConfState {
+    // No entry is handed out while a snapshot waits to be stored, so this one was handed out before the snapshot came,
+    // lies below it, and its change is part of the snapshot's configuration, which is in force already.
+    if (this.raftLog.hasUnstableSnapshot()) return this.tracker.config;
     const progress = new Map<NodeId, Progress>();
     for (const member of this.tracker.members) progress.set(member.id, member);
     const changer = new Changer({ config: this.tracker.config, progress }, this.raftLog.lastIndex(), () =>
