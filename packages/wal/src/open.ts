@@ -183,6 +183,9 @@ class Opener {
     previousEnd: SegmentEnd | null,
     builder: ReplayBuilder,
   ): SegmentEnd {
+    if (previous !== null && previous.sequence !== reader.sequence - 1) {
+      throw reader.corrupt(0, `segment ${segmentName(reader.sequence - 1)} before it is missing`);
+    }
     let position = 0;
     let lastBatch = 0;
     let chain = chainSeed(reader.salt, reader.sequence);
@@ -220,9 +223,6 @@ class Opener {
       throw new MalformedRecord(`the segment has ${reader.sectorCount} sectors and was made with ${head.sectorCount}`);
     }
     if (previous === null || previousEnd === null) return;
-    if (previous.sequence !== reader.sequence - 1) {
-      throw new MalformedRecord(`segment ${segmentName(reader.sequence - 1)} is missing`);
-    }
     if (head.previousEndSector !== previousEnd.position || head.previousChain !== previousEnd.chain) {
       throw previous.corrupt(
         previousEnd.position,

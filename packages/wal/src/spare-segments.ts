@@ -78,6 +78,11 @@ export class SpareSegments {
     this.#spares.push({ sequence, file, filledBytes: filledBytes - (filledBytes % PAGE_BYTES) });
   }
 
+  /** What filling met, if it was more than a full disk; null otherwise. */
+  get failure(): Error | null {
+    return this.#failure;
+  }
+
   /** True if another segment can be adopted or offered. */
   get hasRoom(): boolean {
     return this.#spares.length < SPARES_MAX;

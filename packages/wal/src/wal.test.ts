@@ -349,7 +349,7 @@ test("files that are not the log's are ignored with a warning, and do not count 
   save(disk, wal, [entry(1)]);
   wal.close();
   const warned: unknown[] = [];
-  const log: Log = { ...silentLog, warn: (_, fields) => warned.push(fields?.["name"]) };
+  const log: Log = { ...silentLog, warn: (_, fields) => warned.push(fields?.name) };
   assert.equal(openWal(disk, { log }).replay.entries.length, 1);
   assert.deepEqual(warned, ["lost+found", "notes.txt"]);
 });

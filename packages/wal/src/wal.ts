@@ -170,7 +170,7 @@ export class Wal {
 
   /** The error after which the log became unusable, or null. */
   get failure(): Error | null {
-    return this.#failure;
+    return this.#failure ?? this.#spares.failure;
   }
 
   /**
@@ -227,7 +227,7 @@ export class Wal {
    */
   release(index: Index): void {
     assert(!this.#isClosed, "the log is open");
-    if (this.#failure !== null) throw this.#failure;
+    if (this.failure !== null) throw this.failure;
     assert(this.#mark !== null && index <= this.#mark.index, "released entries are covered by a snapshot mark");
     try {
       // One at a time and oldest first, each durable before the next, so that a crash never leaves a gap.
@@ -252,7 +252,7 @@ export class Wal {
   #assertIdle(): void {
     assert(!this.#isClosed, "the log is open");
     assert(this.#done === null, "one save at a time");
-    if (this.#failure !== null) throw this.#failure;
+    if (this.failure !== null) throw this.failure;
   }
 
   /** Returns the last index after these entries. */

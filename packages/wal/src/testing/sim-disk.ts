@@ -67,7 +67,7 @@ interface Directory {
 export class SimDisk implements Disk {
   /** Set to inject faults; return null to let the call happen. */
   onCall: ((call: SimDiskCall, path: string) => Error | null) | null = null;
-  /** Bytes of all files together; a write that would exceed it fails with ENOSPC. */
+  /** Bytes of all files together; what would grow a file beyond it fails with ENOSPC. Holes count as bytes. */
   capacityBytes: number = Number.POSITIVE_INFINITY;
 
   readonly #random: Random;
@@ -262,6 +262,9 @@ export class SimDisk implements Disk {
       },
       truncate: (sizeBytes) => {
         check("truncate", true);
+        if (this.#usedBytes() + sizeBytes - inode.sizeBytes > this.capacityBytes) {
+          throw systemError("ENOSPC", "ftruncate", path);
+        }
         for (let sector = Math.floor(sizeBytes / SECTOR_BYTES); sector * SECTOR_BYTES < inode.sizeBytes; sector++) {
           inode.dirty.add(sector);
         }
