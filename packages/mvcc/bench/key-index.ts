@@ -1,0 +1,141 @@
+/**
+ * What does the key index cost per key and per operation? Prints nanoseconds per operation and bytes per key.
+ *
+ *   node packages/mvcc/bench/key-index.ts [keys, default 1000000]
+ *
+ * Keys are 34 bytes: "/registry/pods/" and a 19-digit number, scattered (random) or counting (ascending). Every figure is
+ * of one pass; run it three times on a quiet machine and believe the ratios.
+ */
+import { KeyIndex, NodeList } from "../src/key-index/index.ts";
+
+const KEY_BYTES = 34;
+const BATCH = 100_000;
+
+const keyCount = Number(process.argv[2] ?? 1_000_000);
+const key = Buffer.alloc(KEY_BYTES);
+let escaped = 0; // results must be used, or the work may be optimised away
+
+function report(what: string, value: number, unit: string): void {
+  console.log(`${what.padEnd(62)} ${value.toFixed(value < 10 ? 2 : 0).padStart(8)} ${unit}`);
+}
+
+/** Runs `count` operations and reports nanoseconds for each. */
+function measure(what: string, count: number, operation: (i: number) => void): void {
+  const start = process.hrtime.bigint();
+  for (let i = 0; i < count; i++) operation(i);
+  report(what, Number(process.hrtime.bigint() - start) / count, "ns");
+}
+
+/** The i-th key: i itself, or i scattered over all numbers below 2^32 without repetition. */
+function setKey(i: number, isScattered: boolean): void {
+  let number = isScattered ? scatter(i) : i;
+  for (let at = KEY_BYTES - 1; at >= 15; at--) {
+    key[at] = 48 + (number % 10);
+    number = Math.floor(number / 10);
+  }
+}
+
+/** A permutation of 32-bit numbers. */
+function scatter(i: number): number {
+  let x = Math.imul(i ^ 0x5bd1e995, 0x9e3779b1);
+  x ^= x >>> 15;
+  x = Math.imul(x, 0x85ebca6b);
+  x ^= x >>> 13;
+  return x >>> 0;
+}
+
+function put(index: KeyIndex, i: number, isScattered: boolean, main: number): void {
+  setKey(i, isScattered);
+  index.put(key, 0, KEY_BYTES, main, 0, main, 300, false);
+}
+
+key.write("/registry/pods/", "latin1");
+measure("making a key (included below)", keyCount, (i) => {
+  setKey(i, true);
+  escaped += key[30]!;
+});
+report("empty index", new KeyIndex().memoryBytes() / 1024, "KiB");
+
+{
+  const index = new KeyIndex();
+  let main = 1;
+  measure("insert, random, into 0 … 100k keys", BATCH, (i) => put(index, i, true, main++));
+  measure("put of an existing key, random, 100k keys", BATCH, (i) => put(index, (i * 7919) % BATCH, true, main++));
+  measure("find, random, 100k keys", BATCH, (i) => {
+    setKey((i * 7919) % BATCH, true);
+    escaped += index.find(key, 0, KEY_BYTES);
+  });
+}
+
+for (const isScattered of [true, false]) {
+  const order = isScattered ? "random" : "ascending";
+  const index = new KeyIndex();
+  let main = 1;
+  const before = process.memoryUsage();
+  measure(`insert, ${order}, into 0 … ${keyCount} keys`, keyCount, (i) => put(index, i, isScattered, main++));
+  const after = process.memoryUsage();
+  report("  memory per key, one revision each", index.memoryBytes() / index.keyCount, "B");
+  report("  growth of the process's resident memory per key", (after.rss - before.rss) / index.keyCount, "B");
+  report("  growth of the JavaScript heap per key", (after.heapUsed - before.heapUsed) / index.keyCount, "B");
+  measure(`insert, ${order}, into ${keyCount} keys`, BATCH, (i) => put(index, keyCount + i, isScattered, main++));
+  measure("find, random", keyCount, (i) => {
+    setKey((i * 7919) % keyCount, isScattered);
+    escaped += index.find(key, 0, KEY_BYTES);
+  });
+  measure("find of an absent key, random", BATCH, (i) => {
+    setKey(keyCount + BATCH + i, isScattered);
+    escaped += index.find(key, 0, KEY_BYTES);
+  });
+  measure("put of an existing key, random", BATCH, (i) => put(index, (i * 7919) % keyCount, isScattered, main++));
+
+  const list = new NodeList(keyCount);
+  const from = Buffer.from([0]);
+  let start = process.hrtime.bigint();
+  escaped += index.collect(from, null, main, 0, list);
+  report("collect all, per key", Number(process.hrtime.bigint() - start) / index.keyCount, "ns");
+  start = process.hrtime.bigint();
+  escaped += index.countAt(from, null, main);
+  report("count all, per key", Number(process.hrtime.bigint() - start) / index.keyCount, "ns");
+
+  const chunks: Buffer[] = [];
+  start = process.hrtime.bigint();
+  index.save((chunk) => chunks.push(Buffer.from(chunk)));
+  report("save, whole", Number(process.hrtime.bigint() - start) / 1e6, "ms");
+  const file = Buffer.concat(chunks);
+  report("  checkpoint, per key", file.length / index.keyCount, "B");
+  let at = 0;
+  start = process.hrtime.bigint();
+  const loaded = KeyIndex.load((length) => {
+    at += length;
+    return file.subarray(at - length, at);
+  });
+  report("load, whole", Number(process.hrtime.bigint() - start) / 1e6, "ms");
+  report("  memory per key after load", loaded.memoryBytes() / loaded.keyCount, "B");
+
+  let slices = 0;
+  let longest = 0;
+  let cursor = 0;
+  start = process.hrtime.bigint();
+  while (cursor !== -1) {
+    const began = process.hrtime.bigint();
+    cursor = index.compactSlice(main, cursor, 1000, { drop: () => void escaped++ });
+    longest = Math.max(longest, Number(process.hrtime.bigint() - began));
+    slices++;
+  }
+  report(
+    "compaction of 100k old revisions, per key looked at",
+    Number(process.hrtime.bigint() - start) / keyCount,
+    "ns",
+  );
+  report("  longest slice of 1000", longest / 1000, "µs");
+  escaped += slices;
+
+  for (let i = 0; i < keyCount; i++) {
+    setKey(i, isScattered);
+    index.tombstone(index.find(key, 0, KEY_BYTES), main++, 0, 0, 40);
+  }
+  start = process.hrtime.bigint();
+  for (cursor = 0; cursor !== -1; ) cursor = index.compactSlice(main, cursor, 1000, { drop: () => void escaped++ });
+  report("compaction that removes every key, per key", Number(process.hrtime.bigint() - start) / keyCount, "ns");
+}
+console.log(escaped > 0 ? "" : "nothing measured");
