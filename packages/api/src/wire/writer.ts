@@ -22,7 +22,7 @@ import { VARINT_SIZE_MAX, varintSize, writeBound, writeVarint, writeVarintBig, w
 export const MESSAGE_SIZE_MAX = 0x7fff_ffff;
 
 /** Copies up to this long run faster as a loop than as a call into the engine (bench/codec.ts). */
-const SHORT_COPY_SIZE = 48;
+const SHORT_COPY_SIZE = 32;
 
 export class Writer {
   buffer: Buffer;
