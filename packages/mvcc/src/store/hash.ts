@@ -1,0 +1,153 @@
+/**
+ * HashKV: one number over the history, equal on every member that holds the same, etcd's own members included
+ * (semantics §4.7). It is taken over the stored form, so it says that bytes agree, not just answers.
+ *
+ *     crc32c( "key", then for each record that counts, ascending: history key, record )
+ *
+ *     revisions     1 ───────── C ────────────── R ─────── current
+ *     counts           kept at R   everything      nothing
+ *
+ * C is the compacted revision and R the one asked for. Up to C only what a compaction at R would keep counts, so the
+ * number is the same before, during and after the removal of what a compaction at C gave up; a tombstone exactly at C
+ * does not count, because older etcd versions remove it. QUIRK: when nothing at all is kept at R, all that is still
+ * stored up to C counts.
+ *
+ * Whether a record is kept is asked of the index while scanning: newer writes and removals up to R do not change the
+ * answer, so a hash can be taken in slices between which the store goes on. Compactions beyond C must wait meanwhile
+ * (Store pins C).
+ */
+
+import { crc32c } from "@quorate/crc32c";
+import { HISTORY_KEY_BYTES, writeHistoryKey } from "../backend/history-key.ts";
+import type { RecordVisitor } from "../backend/storage.ts";
+import { NONE } from "../key-index/limits.ts";
+import { RecordView } from "./key-value.ts";
+import type { StoreState } from "./state.ts";
+
+const BUCKET = Buffer.from("key");
+
+export interface KvHash {
+  readonly hash: number;
+  readonly compactRevision: number;
+  readonly revision: number;
+}
+
+/** What a hash in progress is taken over. */
+export interface HashRange {
+  /** R. */
+  readonly revision: number;
+  /** C. */
+  readonly compactRevision: number;
+  /** Whether a tombstone at R itself is among the kept, as it is for the hash a compaction takes. */
+  readonly keepsTombstone: boolean;
+}
+
+/** A hash being taken: `step` until it returns false, then read `hash`. */
+export class KvHashing implements RecordVisitor, KvHash {
+  readonly revision: number;
+  readonly compactRevision: number;
+  readonly #state: StoreState;
+  readonly #isFiltering: boolean;
+  readonly #view = new RecordView();
+  readonly #historyKey = new Uint8Array(HISTORY_KEY_BYTES + 1);
+  #hash: number;
+  #nextMain = 0;
+  #nextSub = 0;
+  #budget = 0;
+  #isDone = false;
+
+  constructor(state: StoreState, range: HashRange) {
+    this.#state = state;
+    this.revision = range.revision;
+    this.compactRevision = range.compactRevision;
+    this.#isFiltering = range.compactRevision >= 0 && keepsAnything(state, range);
+    this.#hash = crc32c(BUCKET);
+  }
+
+  get isDone(): boolean {
+    return this.#isDone;
+  }
+
+  get hash(): number {
+    return this.#hash;
+  }
+
+  /** Takes in about `budget` records; false when all are taken in. */
+  step(budget: number): boolean {
+    if (this.#isDone) return false;
+    this.#budget = budget;
+    this.#state.backend.scanRecords(this.#nextMain, this.#nextSub, this);
+    // The scan ended by itself, or `visit` ended it: past R, or out of budget.
+    if (this.#budget > 0) this.#isDone = true;
+    return !this.#isDone;
+  }
+
+  /** Called by the scan. */
+  visit(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): boolean {
+    if (main > this.revision) return false;
+    if (this.#counts(main, sub, isTombstone, bytes, start, end)) {
+      const length = writeHistoryKey(this.#historyKey, 0, main, sub, isTombstone);
+      this.#hash = crc32c(this.#historyKey, this.#hash, 0, length);
+      this.#hash = crc32c(bytes, this.#hash, start, end);
+    }
+    this.#nextMain = main;
+    this.#nextSub = sub + 1;
+    return --this.#budget > 0;
+  }
+
+  #counts(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): boolean {
+    if (main > this.compactRevision) return true;
+    if (isTombstone && main === this.compactRevision) return false;
+    if (!this.#isFiltering) return true;
+    if (isTombstone) return false;
+    const { index } = this.#state;
+    const view = this.#view;
+    view.parse(bytes, start, end, main, sub);
+    const slot = index.find(view.buffer, view.keyStart, view.keyEnd);
+    if (slot === NONE) return false;
+    const kept = index.nodeAt(slot, this.revision);
+    return kept !== NONE && index.main(kept) === main && index.sub(kept) === sub;
+  }
+}
+
+function keepsAnything(state: StoreState, range: HashRange): boolean {
+  const { index } = state;
+  let found = false;
+  index.walk(ALL, null, {
+    visit: (slot) => {
+      const node = index.newestAtOrBefore(slot, range.revision);
+      if (node === NONE) return true;
+      found = !index.isTombstone(node) || (range.keepsTombstone && index.main(node) === range.revision);
+      return !found;
+    },
+  });
+  return found;
+}
+
+const ALL = new Uint8Array(0);
+
+/**
+ * The hashes completed compactions left behind, the newest ten: what members compare with each other, because all of
+ * them took it over the same stretch (known-failures ST-05).
+ */
+export class CompactionHashes {
+  #hashes: KvHash[] = [];
+
+  add(hash: KvHash): void {
+    this.#hashes.push({ hash: hash.hash, compactRevision: hash.compactRevision, revision: hash.revision });
+    this.#hashes.sort((a, b) => a.revision - b.revision);
+    if (this.#hashes.length > COMPACTION_HASHES_MAX) this.#hashes.shift();
+  }
+
+  at(revision: number): KvHash | undefined {
+    return this.#hashes.find((hash) => hash.revision === revision);
+  }
+
+  /** Ascending by revision. */
+  all(): readonly KvHash[] {
+    return this.#hashes;
+  }
+}
+
+/** As etcd's: with one comparison a minute and one compaction in five, ten are far more than are asked for. */
+export const COMPACTION_HASHES_MAX = 10;

@@ -1,0 +1,80 @@
+/**
+ * Requests as the store takes them: plain structures that the decoded messages of the API match field for field
+ * (etcd's names in camelCase). Bytes are borrowed until return. Revisions, versions and limits are numbers, those a
+ * client may set beyond 2^53 saturated by whoever decoded them; a lease is a bigint.
+ *
+ * A oneof is a set of fields of which at most one is set, so that every operation has one shape.
+ */
+
+export const SortOrder = { None: 0, Ascend: 1, Descend: 2 } as const;
+export const SortTarget = { Key: 0, Version: 1, Create: 2, Mod: 3, Value: 4 } as const;
+export const CompareResult = { Equal: 0, Greater: 1, Less: 2, NotEqual: 3 } as const;
+export const CompareTarget = { Version: 0, Create: 1, Mod: 2, Value: 3, Lease: 4 } as const;
+
+export interface RangeInput {
+  readonly key: Uint8Array;
+  /** Empty: the one key. One zero byte: every key from `key` on. Else the first key past the range. */
+  readonly rangeEnd: Uint8Array;
+  /** Most keys to return; 0 or less means all. */
+  readonly limit: number;
+  /** 0 or less means now. */
+  readonly revision: number;
+  /** Numbers of {@link SortOrder} and {@link SortTarget}; others must have been refused (`checkRange`). */
+  readonly sortOrder: number;
+  readonly sortTarget: number;
+  /** Only classifies a read-only txn; the store itself always answers from what it has applied. */
+  readonly serializable: boolean;
+  readonly keysOnly: boolean;
+  readonly countOnly: boolean;
+  /** Bounds on kept results, inclusive; 0 means none. */
+  readonly minModRevision: number;
+  readonly maxModRevision: number;
+  readonly minCreateRevision: number;
+  readonly maxCreateRevision: number;
+}
+
+export interface PutInput {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly lease: bigint;
+  readonly prevKv: boolean;
+  readonly ignoreValue: boolean;
+  readonly ignoreLease: boolean;
+}
+
+export interface DeleteRangeInput {
+  readonly key: Uint8Array;
+  readonly rangeEnd: Uint8Array;
+  readonly prevKv: boolean;
+}
+
+/**
+ * One condition. Of the value it compares with, the field that belongs to `target` counts; a client that set another or
+ * none has compared with zero, which is what the unset field reads as.
+ */
+export interface CompareInput {
+  /** Numbers of {@link CompareResult} and {@link CompareTarget}; unknown ones pass (semantics §3.5). */
+  readonly result: number;
+  readonly target: number;
+  readonly key: Uint8Array;
+  readonly rangeEnd: Uint8Array;
+  readonly version: number;
+  readonly createRevision: number;
+  readonly modRevision: number;
+  readonly value: Uint8Array;
+  readonly lease: bigint;
+}
+
+/** At most one is set; none is the empty union, which validation refuses. */
+export interface OpInput {
+  readonly requestRange: RangeInput | null;
+  readonly requestPut: PutInput | null;
+  readonly requestDeleteRange: DeleteRangeInput | null;
+  readonly requestTxn: TxnInput | null;
+}
+
+export interface TxnInput {
+  readonly compare: readonly CompareInput[];
+  readonly success: readonly OpInput[];
+  readonly failure: readonly OpInput[];
+}
