@@ -81,6 +81,16 @@ test("a reused chunk is never mistaken for what it held before", () => {
   assert.equal(log.heldBytes, 64);
 });
 
+test("memory of evicted chunks is used again, for records of every size", () => {
+  const log = new RecordLog(64, 128);
+  const most = 64 * 32;
+  for (let main = 2; main < 5000; main++) {
+    add(log, main, 0, "x".repeat((main * 37) % 700));
+    if (main % 2 === 0) log.flushedTo(log.endPosition);
+    assert.ok(log.heldBytes <= most && log.reservedBytes <= most, `${log.heldBytes} of ${log.reservedBytes}`);
+  }
+});
+
 test("only flushed chunks are evicted, and a batch in flight is not", () => {
   const log = new RecordLog(64, 0);
   add(log, 2, 0, "a".repeat(40));

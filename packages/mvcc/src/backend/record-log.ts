@@ -14,11 +14,11 @@
  * Invariants:
  *  - revisions ascend strictly with positions;
  *  - a position is never used twice, so a stale one is recognised by being before `first`;
- *  - only chunks that lie wholly before `flushed` are evicted, oldest first. They are reused rather than freed, which
- *    spares page faults and collections. Memory of a fresh chunk is not touched before it is written.
+ *  - only chunks that lie wholly before `flushed` are evicted, oldest first, and their memory is used for new ones.
  */
 import { assert } from "@quorate/world";
-import { FRAME_HEADER_BYTES, FrameView, frameBytes, MAX_SUB } from "./record-frame.ts";
+import { ChunkMemory, type MemoryRange } from "./chunk-memory.ts";
+import { FRAME_HEADER_BYTES, type FrameView, frameBytes, MAX_SUB } from "./record-frame.ts";
 import type { RecordRegion, RecordSpan, RecordVisitor } from "./storage.ts";
 
 /** The largest record: etcd's largest configurable request is far below. */
@@ -27,6 +27,7 @@ export const MAX_RECORD_BYTES: number = 512 * 1024 * 1024;
 export class RecordLog {
   readonly #chunkBytes: number;
   readonly #cacheBytes: number;
+  readonly #memory: ChunkMemory;
   /** The chunk of each slot from #firstSlot on; a large chunk is in several entries. */
   #slots: Chunk[] = [];
   #firstSlot = 0;
@@ -43,9 +44,9 @@ export class RecordLog {
    * @param cacheBytes memory to keep in chunks when all is flushed; what is not flushed is kept whatever it takes.
    */
   constructor(chunkBytes: number, cacheBytes: number) {
-    assert(chunkBytes > 0 && chunkBytes % 8 === 0, "chunks are multiples of 8 bytes");
     this.#chunkBytes = chunkBytes;
     this.#cacheBytes = cacheBytes;
+    this.#memory = new ChunkMemory(chunkBytes);
   }
 
   /** Where the next frame would start if it fits the chunk. */
@@ -63,9 +64,14 @@ export class RecordLog {
     return this.#firstSlot * this.#chunkBytes;
   }
 
-  /** Memory held in chunks, whether filled or not. */
+  /** Memory in chunks, whether filled or not. */
   get heldBytes(): number {
     return this.#heldBytes;
+  }
+
+  /** Memory taken from the system: the most that was ever held. */
+  get reservedBytes(): number {
+    return this.#memory.reservedBytes;
   }
 
   /** Makes room for a record and points `span` at it. The caller fills it before anything else is asked of the log. */
@@ -76,16 +82,16 @@ export class RecordLog {
     const frame = frameBytes(sizeBytes);
     let chunk = this.#active;
     if (chunk === null || chunk.used + frame > chunk.capacity) chunk = this.#startChunk(frame, main, sub);
-    const at = chunk.used;
+    const at = chunk.origin + chunk.used;
     chunk.frames.writeHeader(at, main, sub, isTombstone, sizeBytes);
-    chunk.used = at + frame;
-    this.#end = chunk.base + chunk.used;
-    this.#lastMain = main;
-    this.#lastSub = sub;
     span.buffer = chunk.frames.bytes;
     span.start = at + FRAME_HEADER_BYTES;
     span.end = span.start + sizeBytes;
-    span.position = chunk.base + at;
+    span.position = chunk.base + chunk.used;
+    chunk.used += frame;
+    this.#end = chunk.base + chunk.used;
+    this.#lastMain = main;
+    this.#lastSub = sub;
   }
 
   /** Points `span` at the record; false if it has been evicted. The position must be one that `reserve` gave. */
@@ -94,7 +100,7 @@ export class RecordLog {
     if (slot < 0) return false;
     const chunk = this.#slots[slot];
     assert(chunk !== undefined, "a position is before the end of the log");
-    const at = position - chunk.base;
+    const at = chunk.origin + (position - chunk.base);
     assert(chunk.frames.is(at, main, sub, isTombstone), "the frame at a position is of the revision asked for");
     span.buffer = chunk.frames.bytes;
     span.start = at + FRAME_HEADER_BYTES;
@@ -111,8 +117,10 @@ export class RecordLog {
       const chunk = this.#chunkAt(position);
       const start = position - chunk.base;
       const end = Math.min(chunk.used, to - chunk.base);
-      if (start < end) regions.push({ shared: chunk.shared, start, end });
-      position = chunk.base + chunk.slots * this.#chunkBytes;
+      if (start < end) {
+        regions.push({ shared: chunk.range.arena.shared, start: chunk.origin + start, end: chunk.origin + end });
+      }
+      position = chunk.base + chunk.capacity;
     }
     return regions;
   }
@@ -121,64 +129,53 @@ export class RecordLog {
   flushedTo(position: number): void {
     assert(position <= this.#end, "the flushed position is at most the end");
     if (position > this.#flushed) this.#flushed = position;
-    while (this.#heldBytes > this.#cacheBytes && this.#evictFirst() !== null);
+    while (this.#heldBytes > this.#cacheBytes && this.#evictFirst());
   }
 
   /** The revision of the first record that is not flushed goes to `into`; false if there is none. */
   firstUnflushed(into: { main: number; sub: number }): boolean {
-    const at = this.#firstFrameFrom(this.#flushed);
-    if (at === null) return false;
-    into.main = at.chunk.frames.main(at.offset);
-    into.sub = at.chunk.frames.sub(at.offset);
+    const place = this.#firstFrameFrom(this.#flushed);
+    if (place === null) return false;
+    const { chunk, at } = place;
+    into.main = chunk.frames.main(at);
+    into.sub = chunk.frames.sub(at);
     return true;
   }
 
   /** Visits records that are not flushed, from (main, sub) on; false if the visitor ended it. */
   scanUnflushed(main: number, sub: number, visitor: RecordVisitor): boolean {
-    const first = this.#firstFrameFrom(this.#flushed);
-    if (first === null) return true;
-    let chunk = first.chunk;
-    let offset = first.offset;
+    const place = this.#firstFrameFrom(this.#flushed);
+    if (place === null) return true;
+    let { chunk, at } = place;
     // Whole chunks are skipped by the first revision of the one behind them.
     for (let next = this.#chunkAfter(chunk); next !== null; next = this.#chunkAfter(chunk)) {
       if (next.firstMain > main || (next.firstMain === main && next.firstSub > sub)) break;
       chunk = next;
-      offset = 0;
+      at = next.origin;
     }
     for (;;) {
       const frames = chunk.frames;
-      while (offset < chunk.used) {
-        const frameMain = frames.main(offset);
-        const frameSub = frames.sub(offset);
-        if (frameMain > main || (frameMain === main && frameSub >= sub)) {
-          const start = offset + FRAME_HEADER_BYTES;
-          const end = start + frames.sizeBytes(offset);
-          if (!visitor.visit(frameMain, frameSub, frames.isTombstone(offset), frames.bytes, start, end)) return false;
-        }
-        offset = frames.next(offset);
+      for (const end = chunk.origin + chunk.used; at < end; at = frames.next(at)) {
+        const frameMain = frames.main(at);
+        const frameSub = frames.sub(at);
+        if (frameMain < main || (frameMain === main && frameSub < sub)) continue;
+        const start = at + FRAME_HEADER_BYTES;
+        const stop = start + frames.sizeBytes(at);
+        if (!visitor.visit(frameMain, frameSub, frames.isTombstone(at), frames.bytes, start, stop)) return false;
       }
       const next = this.#chunkAfter(chunk);
       if (next === null) return true;
       chunk = next;
-      offset = 0;
+      at = next.origin;
     }
   }
 
   #startChunk(frame: number, main: number, sub: number): Chunk {
     const slots = Math.ceil(frame / this.#chunkBytes);
-    let recycled: Chunk | null = null;
     this.#active = null;
-    while (this.#heldBytes + slots * this.#chunkBytes > this.#cacheBytes) {
-      const evicted = this.#evictFirst();
-      if (evicted === null) break;
-      if (evicted.slots === slots) recycled = evicted;
-    }
-    const chunk = recycled ?? new Chunk(slots, slots * this.#chunkBytes);
-    const slot = this.#firstSlot + this.#slots.length;
-    chunk.base = slot * this.#chunkBytes;
-    chunk.used = 0;
-    chunk.firstMain = main;
-    chunk.firstSub = sub;
+    while (this.#heldBytes + slots * this.#chunkBytes > this.#cacheBytes && this.#evictFirst());
+    const base = (this.#firstSlot + this.#slots.length) * this.#chunkBytes;
+    const chunk = new Chunk(this.#memory.take(slots), slots * this.#chunkBytes, base, main, sub);
     for (let i = 0; i < slots; i++) this.#slots.push(chunk);
     this.#heldBytes += chunk.capacity;
     this.#active = chunk;
@@ -186,15 +183,16 @@ export class RecordLog {
   }
 
   /** Lets go of the oldest chunk if it is wholly flushed and not the one being filled. */
-  #evictFirst(): Chunk | null {
+  #evictFirst(): boolean {
     const chunk = this.#slots[0];
-    if (chunk === undefined || chunk === this.#active || chunk.base + chunk.used > this.#flushed) return null;
-    this.#slots.splice(0, chunk.slots);
-    this.#firstSlot += chunk.slots;
+    if (chunk === undefined || chunk === this.#active || chunk.base + chunk.used > this.#flushed) return false;
+    this.#slots.splice(0, chunk.range.slots);
+    this.#firstSlot += chunk.range.slots;
     this.#heldBytes -= chunk.capacity;
+    this.#memory.giveBack(chunk.range);
     // The end of a chunk's frames and the start of the next slot are the same place in the sequence.
     if (this.#flushed < this.firstPosition) this.#flushed = this.firstPosition;
-    return chunk;
+    return true;
   }
 
   #chunkAt(position: number): Chunk {
@@ -205,35 +203,39 @@ export class RecordLog {
 
   #chunkAfter(chunk: Chunk): Chunk | null {
     if (chunk === this.#active) return null;
-    return this.#chunkAt(chunk.base + chunk.slots * this.#chunkBytes);
+    return this.#chunkAt(chunk.base + chunk.capacity);
   }
 
-  /** The first frame at or after a position between frames; null at the end of the log. */
-  #firstFrameFrom(position: number): { chunk: Chunk; offset: number } | null {
+  /** The first frame at or after a position between frames, as a place in its memory; null at the end of the log. */
+  #firstFrameFrom(position: number): { chunk: Chunk; at: number } | null {
     if (position === this.#end) return null;
-    let chunk = this.#chunkAt(position);
-    if (position - chunk.base < chunk.used) return { chunk, offset: position - chunk.base };
+    const chunk = this.#chunkAt(position);
+    const offset = position - chunk.base;
+    if (offset < chunk.used) return { chunk, at: chunk.origin + offset };
     const next = this.#chunkAfter(chunk);
     assert(next !== null, "a chunk follows while the end is not reached");
-    chunk = next;
-    return { chunk, offset: 0 };
+    return { chunk: next, at: next.origin };
   }
 }
 
+/** Frames in `range`, from its origin on; `base` is the position of the first. */
 class Chunk {
-  readonly slots: number;
-  readonly capacity: number;
-  readonly shared: SharedArrayBuffer;
+  readonly range: MemoryRange;
   readonly frames: FrameView;
-  base = 0;
+  readonly origin: number;
+  readonly capacity: number;
+  readonly base: number;
+  readonly firstMain: number;
+  readonly firstSub: number;
   used = 0;
-  firstMain = 0;
-  firstSub = 0;
 
-  constructor(slots: number, capacity: number) {
-    this.slots = slots;
+  constructor(range: MemoryRange, capacity: number, base: number, firstMain: number, firstSub: number) {
+    this.range = range;
+    this.frames = range.arena.frames;
+    this.origin = range.origin;
     this.capacity = capacity;
-    this.shared = new SharedArrayBuffer(capacity);
-    this.frames = new FrameView(this.shared);
+    this.base = base;
+    this.firstMain = firstMain;
+    this.firstSub = firstSub;
   }
 }
