@@ -16,7 +16,7 @@ import {
   type IncomingMessage,
   type ServerResponse,
 } from "node:http";
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
 import {
   createSecureContext,
   createServer as createTlsServer,
@@ -35,12 +35,17 @@ export interface ListenerHandlers {
 }
 
 const DECIDE_MS = 10_000;
+/** Connections kept while the member starts. */
+const MAX_WAITING = 10_000;
 const PREFACE_START = Buffer.from("PRI * HTTP/2.0\r\n");
 const TLS_HANDSHAKE_RECORD = 0x16;
 /** A request to these endpoints has no body worth reading. */
 const MAX_BODY_BYTES = 64 * 1024;
 
 export class Listener {
+  readonly #urls: readonly ServiceUrl[];
+  /** Connections that came before {@link open}; null once it is open. */
+  #waiting: Socket[] | null = [];
   readonly #server: Server;
   readonly #http: HttpServer;
   readonly #sockets = new Set<Socket>();
@@ -51,6 +56,7 @@ export class Listener {
 
   /** `urls` all name one address; TLS is offered if one of them asks for it, plain text likewise. */
   constructor(urls: readonly ServiceUrl[], tls: TlsConfig | null, handlers: ListenerHandlers, log: Log) {
+    this.#urls = urls;
     this.#handlers = handlers;
     this.#tls = urls.some(isTls) ? tls : null;
     this.#allowsPlain = urls.some((url) => !isTls(url));
@@ -62,15 +68,15 @@ export class Listener {
     this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   }
 
-  /** Resolves with the port listened on (0 for a unix socket); rejects with the operating system's error. */
-  listen(url: ServiceUrl): Promise<number> {
+  /** Binds the address; resolves when that is done, rejects with the operating system's error. Serves after {@link open}. */
+  listen(): Promise<void> {
+    const url = this.#urls[0]!;
     return new Promise((resolve, reject) => {
       this.#server.once("error", reject);
       const listening = (): void => {
         this.#server.off("error", reject);
         this.#server.on("error", (error) => this.#log.error("listener failed", { url: url.text, error }));
-        const address = this.#server.address();
-        resolve(typeof address === "object" ? ((address as AddressInfo | null)?.port ?? 0) : 0);
+        resolve();
       };
       if (url.scheme === "unix" || url.scheme === "unixs") {
         // A socket file left by a killed process would refuse every later start.
@@ -81,6 +87,13 @@ export class Listener {
         this.#server.listen({ port: url.port, host: host === "" ? "::" : host, backlog: 1024 }, listening);
       }
     });
+  }
+
+  /** Serves the connections that waited, and all that come from now on. */
+  open(): void {
+    const waiting = this.#waiting ?? [];
+    this.#waiting = null;
+    for (const socket of waiting) if (!socket.destroyed) this.#serve(socket);
   }
 
   /** Stops accepting. Connections that are open stay until they end or {@link destroyAll}. */
@@ -97,6 +110,11 @@ export class Listener {
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     socket.on("error", ignoreReset);
+    if (this.#waiting === null) this.#serve(socket);
+    else if (this.#waiting.push(socket) > MAX_WAITING) socket.destroy();
+  }
+
+  #serve(socket: Socket): void {
     this.#decide(socket, this.#tls !== null, this.#allowsPlain);
   }
 

@@ -1,0 +1,26 @@
+/** What the HTTP endpoints ask of a member, answered. */
+import { AlarmType, errors } from "@quorate/api";
+import { NO_NODE } from "@quorate/raft";
+import type { Condition } from "./http/endpoints.ts";
+import type { Member } from "./member/member.ts";
+import type { ServerMetrics } from "./metrics/server-metrics.ts";
+import { VERSIONS } from "./versions.ts";
+
+export function conditionOf(member: Member, metrics: ServerMetrics): Condition {
+  return {
+    versions: VERSIONS,
+    clusterVersion: () => member.membership.clusterVersion,
+    storageVersion: () => (member.membership.clusterVersion === null ? null : VERSIONS.cluster),
+    hasLeader: () => member.leader !== NO_NODE,
+    isLearner: () => false,
+    alarms: () =>
+      member.alarms.list(AlarmType.NONE).map((each) => (each.alarm === AlarmType.CORRUPT ? "CORRUPT" : "NOSPACE")),
+    // A local read cannot fail here: the state is in this process.
+    probeRead: (isSerializable, done) => {
+      if (isSerializable) done(null);
+      else member.read({ readReady: () => done(null), readFailed: (reason) => done(errors[reason].message) });
+    },
+    metricsText: () => metrics.render(),
+    checked: (kind, name, isOk) => metrics.checked(kind, name, isOk),
+  };
+}

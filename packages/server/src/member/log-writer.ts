@@ -1,0 +1,123 @@
+/**
+ * Puts saves and snapshot marks into the log one after the other: the log takes one write at a time, consensus has at most
+ * one save under way, and a mark may become due at any moment.
+ *
+ *   save ──▶ idle? ── yes ─▶ write        a mark waits for the save under way, a save for the mark
+ *
+ * A mark says that storage has everything up to an index, durably; only when the mark is durable itself are the segments
+ * behind it given up (known failures SN-01, WA-18).
+ */
+import type { Entry, HardState } from "@quorate/raft";
+import type { SnapshotMark, Wal } from "@quorate/wal";
+import { assert } from "@quorate/world";
+import type { DurableLog } from "./consensus.ts";
+
+type Done = (error: Error | null) => void;
+
+interface WaitingSave {
+  readonly entries: readonly Entry[];
+  readonly hardState: HardState | null;
+  readonly done: Done;
+}
+
+interface WaitingMark {
+  readonly mark: SnapshotMark;
+  readonly hardState: HardState;
+  readonly done: () => void;
+}
+
+export class LogWriter implements DurableLog {
+  readonly #wal: Wal;
+  readonly #failed: (error: Error) => void;
+  #isBusy = false;
+  #save: WaitingSave | null = null;
+  #mark: WaitingMark | null = null;
+  #idleWaiters: (() => void)[] = [];
+  #markedIndex: number;
+  readonly #onSaved: Done = (error) => this.#saved(error);
+  #saveDone: Done | null = null;
+
+  /** `markedIndex`: of the newest mark in the log, 0 if there is none. `failed` hears of a mark that could not be written. */
+  constructor(wal: Wal, markedIndex: number, failed: (error: Error) => void) {
+    this.#wal = wal;
+    this.#markedIndex = markedIndex;
+    this.#failed = failed;
+  }
+
+  /** Index of the newest mark, durable or on its way. */
+  get markedIndex(): number {
+    return this.#markedIndex;
+  }
+
+  save(entries: readonly Entry[], hardState: HardState | null, done: Done): void {
+    assert(this.#save === null && this.#saveDone === null, "one save at a time");
+    if (this.#isBusy) this.#save = { entries, hardState, done };
+    else this.#begin(entries, hardState, done);
+  }
+
+  /**
+   * `done` when the mark is durable and what lies behind it is released. `hardState` says that its index is committed. A
+   * mark that waits is replaced by a newer one.
+   */
+  mark(mark: SnapshotMark, hardState: HardState, done: () => void): void {
+    if (mark.index <= this.#markedIndex) {
+      this.whenIdle(done);
+      return;
+    }
+    this.#markedIndex = mark.index;
+    this.#mark = { mark, hardState, done };
+    if (!this.#isBusy) this.#next();
+  }
+
+  /** Calls back when nothing is being written or waits to be. */
+  whenIdle(done: () => void): void {
+    if (!this.#isBusy) done();
+    else this.#idleWaiters.push(done);
+  }
+
+  #begin(entries: readonly Entry[], hardState: HardState | null, done: Done): void {
+    this.#isBusy = true;
+    this.#saveDone = done;
+    this.#wal.save(entries, hardState, this.#onSaved);
+  }
+
+  #saved(error: Error | null): void {
+    const done = this.#saveDone!;
+    this.#saveDone = null;
+    if (error !== null) {
+      done(error);
+      return;
+    }
+    // A waiting mark goes first: `done` begins the next save, and under load there always is one.
+    this.#isBusy = false;
+    if (this.#mark !== null) this.#next();
+    done(null);
+    if (!this.#isBusy) this.#next();
+  }
+
+  #next(): void {
+    if (this.#mark !== null) {
+      const { mark, hardState, done } = this.#mark;
+      this.#mark = null;
+      this.#isBusy = true;
+      this.#wal.saveSnapshotMark(mark, hardState, (error) => {
+        if (error !== null) {
+          this.#failed(error);
+          return;
+        }
+        this.#wal.release(mark.index);
+        this.#isBusy = false;
+        done();
+        if (!this.#isBusy) this.#next();
+      });
+    } else if (this.#save !== null) {
+      const { entries, hardState, done } = this.#save;
+      this.#save = null;
+      this.#begin(entries, hardState, done);
+    } else {
+      const waiters = this.#idleWaiters;
+      this.#idleWaiters = [];
+      for (const waiter of waiters) waiter();
+    }
+  }
+}

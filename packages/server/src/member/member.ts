@@ -1,0 +1,615 @@
+/**
+ * One member: its replicated state and everything that drives it. Services ask it to propose and to read; it owns the
+ * apply loop, the wait for outcomes, the flush behind, expiry of leases and the cutting of the log.
+ *
+ *   services ── propose ──▶ Consensus ── committed ──▶ Applier ── outcome ──▶ whoever waits
+ *            ── read ─────▶    │                          │
+ *                              ▼                          ▼
+ *                             log  ◀── release ──  Backend ── flush ──▶ storage
+ *
+ * Invariants:
+ *  - nothing is answered before its entry is applied, and nothing is applied before it is durable;
+ *  - the log is released only behind what storage has durably (`flushedIndex`), and a mark in the log says so first;
+ *  - after a failed write of log or storage the owner ends the process; nothing is answered in between.
+ */
+import {
+  AlarmAction,
+  AlarmType,
+  type ErrorKind,
+  encodeRaftRequest,
+  HeaderEncoder,
+  RaftOp,
+  raftRequestSize,
+} from "@quorate/api";
+import {
+  AlarmRequest,
+  ClusterMemberAttrSetRequest,
+  ClusterVersionSetRequest,
+  LeaseRevokeRequest,
+} from "@quorate/api/messages";
+import type { Lessor } from "@quorate/lease";
+import { idText, type Membership } from "@quorate/membership";
+import { type Backend, type Store, WatchHub } from "@quorate/mvcc";
+import {
+  type ConfChange,
+  type ConfState,
+  type Entry,
+  type Index,
+  index,
+  type MemoryLogStorage,
+  type Message,
+  NO_NODE,
+  type NodeId,
+  type RawNode,
+  type Term,
+} from "@quorate/raft";
+import type { ServerCall } from "@quorate/rpc";
+import type { Wal } from "@quorate/wal";
+import type { Clock, Log, Random, Timer, Timers } from "@quorate/world";
+import { failWith } from "../answer.ts";
+import type { Alarms } from "./alarms.ts";
+import { Applier, confStateJson } from "./applier.ts";
+import { Consensus, type ConsensusOwner, type ReadWaiter } from "./consensus.ts";
+import type { IndexFile } from "./index-file.ts";
+import { LogWriter } from "./log-writer.ts";
+import type { Outcome } from "./outcome.ts";
+import { Pending, PendingProposals, type ProposalHandler } from "./pending.ts";
+import type { RequestIds } from "./request-ids.ts";
+
+export interface MemberParts {
+  readonly id: bigint;
+  readonly raft: RawNode;
+  readonly logStorage: MemoryLogStorage;
+  readonly wal: Wal;
+  readonly backend: Backend;
+  readonly store: Store;
+  readonly lessor: Lessor;
+  readonly membership: Membership;
+  readonly alarms: Alarms;
+  readonly ids: RequestIds;
+  readonly indexFile: IndexFile;
+  /** In force at the applied index. */
+  readonly confState: ConfState;
+  /** Index of the newest snapshot mark in the log; 0: none. */
+  readonly markedIndex: number;
+}
+
+export interface MemberOptions {
+  readonly name: string;
+  readonly clientUrls: readonly string[];
+  readonly clusterVersion: string;
+  readonly heartbeatMs: number;
+  readonly electionTicks: number;
+  /** Negative: none. */
+  readonly quotaBytes: number;
+  readonly maxTxnOps: number;
+  readonly maxRequestBytes: number;
+  readonly flushIntervalMs: number;
+  readonly flushOperations: number;
+  readonly snapshotCount: number;
+  readonly catchUpEntries: number;
+  readonly compactionBatchLimit: number;
+  readonly compactionSleepMs: number;
+  /** An entry that takes longer to apply is logged. */
+  readonly slowApplyMs: number;
+  readonly progressNotifyMs: number;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+export interface MemberOwner {
+  /** Answers of this turn may leave. */
+  flush(): void;
+  /** The member cannot go on: end the process. */
+  failed(error: Error): void;
+  /** It knows a leader and has told the cluster its name: clients may come. */
+  ready(): void;
+}
+
+/** What the metrics read; counted where it happens. */
+export class MemberCounters {
+  leaderChanges = 0;
+  proposalsFailed = 0;
+  leasesExpired = 0;
+  slowApplies = 0;
+  watchEvents = 0;
+  /** Called with each durable write of the log and each flush, in milliseconds. */
+  onLogSaved: ((tookMs: number) => void) | null = null;
+  onFlushed: ((tookMs: number) => void) | null = null;
+}
+
+/** etcd refuses writes when so many committed entries wait to be applied; here also what waits to be committed. */
+const MAX_APPLY_LAG = 5000;
+const MAX_PENDING_PROPOSALS = 200_000;
+const SWEEP_MS = 500;
+/** How soon a watcher that starts in a compacted past hears of it, at the latest. */
+const REPLAY_MS = 100;
+/** Unflushed state beyond this is flushed at once, whatever the interval says. */
+const FLUSH_BYTES = 16 * 1024 * 1024;
+/** ... and beyond this writes are refused until the disk has caught up. */
+const MAX_UNFLUSHED_BYTES = 512 * 1024 * 1024;
+const NO_USER = new Uint8Array(0);
+
+export class Member implements ConsensusOwner {
+  readonly id: bigint;
+  readonly header: HeaderEncoder;
+  readonly store: Store;
+  readonly backend: Backend;
+  readonly lessor: Lessor;
+  readonly membership: Membership;
+  readonly alarms: Alarms;
+  readonly ids: RequestIds;
+  readonly limits: { readonly maxTxnOps: number; readonly maxRequestBytes: number };
+  readonly counters: MemberCounters = new MemberCounters();
+  readonly options: MemberOptions;
+  readonly hub: WatchHub;
+  readonly #parts: MemberParts;
+  readonly #owner: MemberOwner;
+  readonly #consensus: Consensus;
+  readonly #applier: Applier;
+  readonly #pending = new PendingProposals();
+  readonly #logWriter: LogWriter;
+  #confState: ConfState;
+  /** As of what storage has durably. */
+  #flushedConfState: ConfState;
+  #isLeader = false;
+  #isPublished = false;
+  #isStopping = false;
+  #flushTimer: Timer | null = null;
+  #flushWaiters: (() => void)[] = [];
+  #isCompacting = false;
+  readonly #timers: Set<Timer> = new Set();
+
+  constructor(parts: MemberParts, options: MemberOptions, owner: MemberOwner) {
+    this.#parts = parts;
+    this.options = options;
+    this.#owner = owner;
+    this.id = parts.id;
+    this.header = new HeaderEncoder({ clusterId: parts.membership.clusterId, memberId: parts.id });
+    this.store = parts.store;
+    this.backend = parts.backend;
+    this.lessor = parts.lessor;
+    this.membership = parts.membership;
+    this.alarms = parts.alarms;
+    this.ids = parts.ids;
+    this.limits = { maxTxnOps: options.maxTxnOps, maxRequestBytes: options.maxRequestBytes };
+    parts.indexFile.attach(parts.store, (done) => this.whenFlushed(done));
+    this.hub = new WatchHub({ source: parts.store });
+    parts.store.listen(this.hub);
+    this.#confState = parts.confState;
+    this.#flushedConfState = parts.confState;
+    this.#logWriter = new LogWriter(parts.wal, parts.markedIndex, (error) => owner.failed(error));
+    this.#applier = new Applier(parts, {
+      entryApplied: (idHigh, idLow, outcome) => this.#entryApplied(idHigh, idLow, outcome),
+      applyConfChange: (change) => this.#applyConfChange(change),
+      termBegan: () => this.#termBegan(),
+    });
+    this.#consensus = new Consensus(
+      {
+        raft: parts.raft,
+        storage: parts.logStorage,
+        wal: this.#logWriter,
+        owner: this,
+        clock: options.clock,
+        timers: options.timers,
+        log: options.log,
+        ids: parts.ids,
+        requestTimeoutMs: this.requestTimeoutMs,
+      },
+      parts.backend.appliedIndex,
+    );
+  }
+
+  // --- life
+
+  /** Starts the clock. A member that is alone stands for election at once. */
+  start(): void {
+    this.#every(this.options.heartbeatMs, () => this.#consensus.tick());
+    this.#every(SWEEP_MS, () => this.#sweep());
+    this.#every(REPLAY_MS, () => this.replayWatchers());
+    // What the log says is committed is applied first: for a new member, the configuration itself.
+    this.#consensus.begin();
+    if (this.#confState.voters.length === 1 && this.#confState.voters[0] === this.id) this.#consensus.campaign();
+    this.#compact();
+  }
+
+  /** Fails what waits and flushes what was applied. `done` when storage has it. */
+  stop(done: (error: Error | null) => void): void {
+    this.#isStopping = true;
+    for (const timer of this.#timers) timer.cancel();
+    this.#flushTimer?.cancel();
+    this.#consensus.stop();
+    this.#pending.failAll("Stopped");
+    this.#owner.flush();
+    this.#logWriter.whenIdle(() => this.#flushAll(done));
+  }
+
+  // --- for services
+
+  /** etcd's: 5 s + 2 election timeouts. */
+  get requestTimeoutMs(): number {
+    return 5000 + 2 * this.options.electionTicks * this.options.heartbeatMs;
+  }
+
+  get leader(): NodeId {
+    return this.#consensus.leader;
+  }
+
+  get isLeader(): boolean {
+    return this.#isLeader;
+  }
+
+  get commitIndex(): number {
+    return this.#consensus.commitIndex;
+  }
+
+  get appliedIndex(): number {
+    return this.#consensus.appliedIndex;
+  }
+
+  /** Term of the last entry applied since the start: what response headers show. */
+  get appliedTerm(): number {
+    return this.#applier.term;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.count;
+  }
+
+  get quotaBytes(): number {
+    return this.options.quotaBytes;
+  }
+
+  /** A linearizable read may be answered this moment, without a round. */
+  get mayReadNow(): boolean {
+    return this.#consensus.mayReadNow;
+  }
+
+  read(waiter: ReadWaiter): void {
+    this.#consensus.read(waiter);
+  }
+
+  /**
+   * Whether the database has room for a write of this cost. If not, the alarm is raised through the log and the call
+   * fails.
+   */
+  admitsWrite(call: ServerCall, costBytes: number): boolean {
+    const { quotaBytes } = this.options;
+    if (quotaBytes < 0 || this.backend.sizeBytes() + costBytes < quotaBytes) return true;
+    if (this.alarms.list(AlarmType.NOSPACE).some((each) => each.memberId === this.id)) {
+      failWith(call, "NoSpace");
+      return false;
+    }
+    this.options.log.warn("message exceeded backend quota; raising alarm", {
+      "quota-size-bytes": quotaBytes,
+      "backend-size-bytes": this.backend.sizeBytes(),
+    });
+    const bytes = AlarmRequest.encode({
+      action: AlarmAction.ACTIVATE,
+      memberID: this.id,
+      alarm: AlarmType.NOSPACE,
+    });
+    this.propose(RaftOp.Alarm, bytes, 0, bytes.length, NO_SPACE_RAISED, call, null);
+    return false;
+  }
+
+  /**
+   * Puts an operation, canonically encoded in `bytes[start, end)` (copied), into the log. The handler hears once what
+   * became of it, unless the call is refused here, which the handler's `failed` reports at once.
+   */
+  propose(
+    op: RaftOp,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    handler: ProposalHandler,
+    call: ServerCall | null,
+    detail: unknown,
+  ): void {
+    const idLow = this.ids.next();
+    const pending = new Pending(idLow, handler, call, this.options.clock.monotonicMs(), detail);
+    const refused = this.#refusal(op, idLow, end - start);
+    if (refused !== null) {
+      handler.failed(pending, refused);
+      return;
+    }
+    pending.data = encodeRaftRequest(this.ids.high, idLow, NO_USER, 0, op, bytes, start, end);
+    this.#pending.add(pending);
+    this.#consensus.propose(pending);
+  }
+
+  /** Reads history for watchers that are behind, a slice each turn until those who can take it have caught up. */
+  replayWatchers(): void {
+    if (this.#isReplaying || this.#isStopping) return;
+    this.#isReplaying = true;
+    this.options.timers.nextTurn(this.#replay);
+  }
+  #isReplaying = false;
+  readonly #replay = (): void => {
+    this.#isReplaying = false;
+    if (this.#isStopping) return;
+    if (this.hub.step()) this.replayWatchers();
+    this.#owner.flush();
+  };
+
+  /** Calls back when every compaction accepted so far is carried out and flushed. */
+  whenCompacted(done: () => void): void {
+    this.store.whenCompacted({ compacted: () => this.whenFlushed(done) });
+  }
+
+  /** Calls back when everything applied so far is durable in storage. */
+  whenFlushed(done: () => void): void {
+    this.#flushWaiters.push(done);
+    this.#flush();
+  }
+
+  /** A reader's hold on a revision ends; a compaction that waited for it goes on. */
+  unpin(revision: number): void {
+    this.store.unpin(revision);
+    this.#compact();
+  }
+
+  /** A hash that held compaction back is done. */
+  resumeCompaction(): void {
+    this.#compact();
+  }
+
+  // --- ConsensusOwner
+
+  apply(entries: readonly Entry[]): void {
+    const startedMs = this.options.clock.monotonicMs();
+    const applier = this.#applier;
+    for (let i = 0; i < entries.length; i++) applier.apply(entries[i]!);
+    const tookMs = this.options.clock.monotonicMs() - startedMs;
+    if (tookMs > this.options.slowApplyMs * entries.length) {
+      this.counters.slowApplies++;
+      this.options.log.warn("apply request took too long", { "took-ms": tookMs, entries: entries.length });
+    }
+    this.#scheduleFlush();
+    this.#compact();
+  }
+
+  leaderChanged(leader: NodeId, isLeader: boolean): void {
+    if (leader !== NO_NODE && leader !== this.#lastLeader) {
+      this.#lastLeader = leader;
+      this.counters.leaderChanges++;
+      this.options.log.info(`raft.node: ${idText(this.id)} elected leader ${idText(leader)}`);
+    }
+    this.#isLeader = isLeader;
+    if (!isLeader) this.lessor.demote();
+  }
+  #lastLeader: NodeId = NO_NODE;
+
+  send(_message: Message): void {
+    // A lone voter has nobody to send to; peers come with their transport.
+  }
+
+  logFailed(error: Error): void {
+    this.#owner.failed(error);
+  }
+
+  turnEnded(): void {
+    this.#owner.flush();
+  }
+
+  saved(tookMs: number): void {
+    this.counters.onLogSaved?.(tookMs);
+  }
+
+  // --- applying
+
+  #entryApplied(idHigh: number, idLow: number, outcome: Outcome): void {
+    if (idHigh !== this.ids.high) return;
+    const pending = this.#pending.take(idLow);
+    if (pending !== undefined) pending.handler.applied(pending, outcome);
+  }
+
+  #applyConfChange(change: ConfChange): ConfState {
+    this.#confState = this.#consensus.applyConfChange(change);
+    return this.#confState;
+  }
+
+  /** The first entry of the term is applied: all earlier ones are too, so the lessor may start its clock. */
+  #termBegan(): void {
+    if (!this.#consensus.isLeader || this.lessor.isPrimary) return;
+    this.lessor.promote(this.options.electionTicks * this.options.heartbeatMs);
+    if (!this.#isPublished) this.#publish();
+  }
+
+  /** Tells the cluster our name and client URLs, again until it is applied; then decides the cluster version. */
+  #publish(): void {
+    const bytes = ClusterMemberAttrSetRequest.encode({
+      memberID: this.id,
+      memberAttributes: { name: this.options.name, clientUrls: this.options.clientUrls },
+    });
+    this.propose(RaftOp.ClusterMemberAttrSet, bytes, 0, bytes.length, this.#publishHandler, null, null);
+  }
+
+  readonly #publishHandler: ProposalHandler = {
+    applied: () => {
+      this.options.log.info("published local member to cluster through raft", { "local-member-id": idText(this.id) });
+      this.#decideVersion();
+    },
+    failed: () => {
+      if (!this.#isStopping) this.#publish();
+    },
+  };
+
+  #decideVersion(): void {
+    if (this.membership.clusterVersion === this.options.clusterVersion) {
+      this.#becomeReady();
+      return;
+    }
+    const bytes = ClusterVersionSetRequest.encode({ ver: this.options.clusterVersion });
+    this.propose(RaftOp.ClusterVersionSet, bytes, 0, bytes.length, this.#versionHandler, null, null);
+  }
+
+  readonly #versionHandler: ProposalHandler = {
+    applied: () => {
+      this.options.log.info("set initial cluster version", { "cluster-version": this.options.clusterVersion });
+      this.#becomeReady();
+    },
+    failed: () => {
+      if (!this.#isStopping) this.#decideVersion();
+    },
+  };
+
+  #becomeReady(): void {
+    if (this.#isPublished) return;
+    this.#isPublished = true;
+    this.#owner.ready();
+  }
+
+  #refusal(op: RaftOp, idLow: number, operationBytes: number): ErrorKind | null {
+    if (this.#isStopping) return "Stopped";
+    if (this.commitIndex - this.appliedIndex > MAX_APPLY_LAG || this.#pending.count >= MAX_PENDING_PROPOSALS) {
+      return "TooManyRequests";
+    }
+    if (this.backend.unflushedBytes > MAX_UNFLUSHED_BYTES) return "TooManyRequests";
+    const sizeBytes = raftRequestSize(this.ids.high, idLow, 0, 0, op, operationBytes);
+    return sizeBytes > this.limits.maxRequestBytes ? "RequestTooLarge" : null;
+  }
+
+  // --- time
+
+  #sweep(): void {
+    const nowMs = this.options.clock.monotonicMs();
+    const isLeaderless = this.#consensus.leader === NO_NODE;
+    // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
+    this.#pending.expire(nowMs - this.requestTimeoutMs, isLeaderless ? "ContextDeadlineExceeded" : "Timeout");
+    this.#expireLeases();
+    this.#owner.flush();
+  }
+
+  #expireLeases(): void {
+    for (const id of this.lessor.expired()) {
+      const bytes = LeaseRevokeRequest.encode({ ID: id });
+      this.counters.leasesExpired++;
+      this.propose(RaftOp.LeaseRevoke, bytes, 0, bytes.length, IGNORED, null, null);
+    }
+  }
+
+  // --- flushing and cutting the log
+
+  #scheduleFlush(): void {
+    if (this.backend.unflushedCount >= this.options.flushOperations || this.backend.unflushedBytes >= FLUSH_BYTES) {
+      this.#flush();
+    } else if (this.#flushTimer === null && !this.#isStopping) {
+      this.#flushTimer = this.options.timers.after(this.options.flushIntervalMs, () => {
+        this.#flushTimer = null;
+        this.#flush();
+      });
+    }
+  }
+
+  #flush(): void {
+    if (this.backend.isFlushing) return;
+    const waiters = this.#flushWaiters;
+    this.#flushWaiters = [];
+    const startedMs = this.options.clock.monotonicMs();
+    const confState = this.#confState;
+    this.backend.flush((error) => {
+      if (error !== null) {
+        this.#owner.failed(error);
+        return;
+      }
+      this.#flushedConfState = confState;
+      this.counters.onFlushed?.(this.options.clock.monotonicMs() - startedMs);
+      for (const done of waiters) done();
+      this.#cutLog();
+      if (this.#flushWaiters.length > 0) this.#flush();
+      this.#owner.flush();
+    });
+  }
+
+  #flushAll(done: (error: Error | null) => void): void {
+    if (this.backend.isFlushing) {
+      this.#flushWaiters.push(() => this.#flushAll(done));
+      return;
+    }
+    const confState = this.#confState;
+    this.backend.flush((error) => {
+      this.#flushedConfState = confState;
+      if (error !== null) done(error);
+      else this.#logWriter.mark(this.#mark(), this.#consensus.hardState, () => this.#closeStore(done));
+    });
+  }
+
+  #closeStore(done: (error: Error | null) => void): void {
+    const { indexFile, wal, backend } = this.#parts;
+    indexFile.saveNow();
+    wal.close();
+    backend.storage.close(done);
+  }
+
+  /** Once enough entries are durable in storage, a mark says so in the log and the segments behind it are given up. */
+  #cutLog(): void {
+    const { logStorage } = this.#parts;
+    const { flushedIndex } = this.backend;
+    const keepFrom = flushedIndex - this.options.catchUpEntries;
+    // Compacting moves what is left, so it is done by the thousand.
+    if (keepFrom - logStorage.firstIndex() >= COMPACT_LOG_ENTRIES) logStorage.compact(index(keepFrom));
+    if (flushedIndex - this.#logWriter.markedIndex < this.options.snapshotCount || this.#isStopping) return;
+    this.#logWriter.mark(this.#mark(), this.#consensus.hardState, () => {});
+    this.#parts.indexFile.saveIfDue();
+  }
+
+  #mark(): { index: Index; term: Term; confState: Uint8Array } {
+    return {
+      index: index(this.backend.flushedIndex),
+      term: this.backend.flushedTerm as Term,
+      confState: Buffer.from(confStateJson(this.#flushedConfState)),
+    };
+  }
+
+  // --- compaction
+
+  /** Carries accepted compactions out in slices with pauses, so that no turn is long. */
+  #compact(): void {
+    if (this.#isCompacting || this.#isStopping || this.store.pendingCompactions === 0) return;
+    this.#isCompacting = true;
+    const step = (): void => {
+      if (this.#isStopping) return;
+      const hasMore = this.store.compactionStep(this.options.compactionBatchLimit);
+      this.#scheduleFlush();
+      if (hasMore) {
+        this.options.timers.after(this.options.compactionSleepMs, step);
+      } else {
+        this.#isCompacting = false;
+        if (this.store.pendingCompactions > 0) return; // Held by a reader; its unpin comes back here.
+        this.options.log.info("finished scheduled compaction", { "compact-revision": this.store.compactRevision });
+      }
+    };
+    this.options.timers.after(0, step);
+  }
+
+  #every(intervalMs: number, run: () => void): void {
+    let timer: Timer;
+    const again = (): void => {
+      this.#timers.delete(timer);
+      if (this.#isStopping) return;
+      run();
+      timer = this.options.timers.after(intervalMs, again);
+      this.#timers.add(timer);
+    };
+    timer = this.options.timers.after(intervalMs, again);
+    this.#timers.add(timer);
+  }
+}
+
+const COMPACT_LOG_ENTRIES = 2500;
+
+/** For proposals of our own that are made again by themselves if they are lost. */
+const IGNORED: ProposalHandler = { applied: () => {}, failed: () => {} };
+
+/** The alarm is raised: now the write that did not fit is refused. */
+const NO_SPACE_RAISED: ProposalHandler = {
+  applied: (pending) => refuseForSpace(pending),
+  failed: (pending) => refuseForSpace(pending),
+};
+
+function refuseForSpace(pending: Pending): void {
+  if (pending.call !== null) failWith(pending.call, "NoSpace");
+}

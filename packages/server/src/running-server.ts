@@ -1,0 +1,242 @@
+/**
+ * A member on its sockets: opens the data directory, starts the member, listens, and stops all of it in order.
+ *
+ *   start   directory, lock ─▶ parts ─▶ member elects itself and publishes ─▶ listeners ─▶ "ready to serve"
+ *   stop    listeners close ─▶ calls drain ─▶ waiters fail ─▶ flush, mark, checkpoint ─▶ lock released
+ *
+ * Client addresses are bound at once, so that a port in use is known before anything is written, but connections wait
+ * until the member is ready.
+ */
+import type { Socket } from "node:net";
+import { encodeMember, idText } from "@quorate/membership";
+import { RpcServer } from "@quorate/rpc";
+import type { Log } from "@quorate/world";
+import type { Config } from "./config/config.ts";
+import { isTls, type ServiceUrl } from "./config/urls.ts";
+import { Endpoints, type HttpRequest, type HttpResponse, json, text, versionBody } from "./http/endpoints.ts";
+import { Listener, type ListenerHandlers } from "./http/listener.ts";
+import type { ZapLog } from "./log/zap-log.ts";
+import { openDataDirectory } from "./member/data-directory.ts";
+import { Member, type MemberParts } from "./member/member.ts";
+import { conditionOf } from "./member-condition.ts";
+import { ServerMetrics } from "./metrics/server-metrics.ts";
+import { allMethods } from "./services/all.ts";
+import { VERSIONS } from "./versions.ts";
+import { MachineClock, MachineTimers } from "./world/clock.ts";
+import type { DirectoryLock } from "./world/directory-lock.ts";
+import { NodeDisk } from "./world/disk.ts";
+import { MachineRandom } from "./world/random.ts";
+
+const DEFAULT_QUOTA_BYTES = 2 * 1024 ** 3;
+/** Calls under way when the server stops get this long; watches and keep-alives do not end by themselves. */
+const DRAIN_MS = 1000;
+
+export class RunningServer {
+  /** Called when the member cannot go on; the process must end. */
+  onFailure: (error: Error) => void = () => {};
+  readonly #config: Config;
+  readonly #log: ZapLog;
+  readonly #lock: DirectoryLock;
+  readonly #member: Member;
+  readonly #rpc: RpcServer;
+  readonly #listeners: Listener[];
+
+  /** Resolves when clients may come. Rejects with what refused the start. */
+  static async start(config: Config, log: ZapLog): Promise<RunningServer> {
+    const world = {
+      disk: new NodeDisk(),
+      clock: new MachineClock(),
+      timers: new MachineTimers(),
+      random: new MachineRandom(),
+      log: log.for("member"),
+    };
+    logStart(config, log);
+    const { parts, lock } = await openDataDirectory(config, world);
+    const server = new RunningServer(config, log, world, parts, lock);
+    try {
+      await server.#serve();
+    } catch (error) {
+      for (const listener of server.#listeners) listener.stop();
+      lock.release();
+      throw error;
+    }
+    return server;
+  }
+
+  #becameReady: () => void = () => {};
+  readonly #ready: Promise<void>;
+
+  private constructor(
+    config: Config,
+    log: ZapLog,
+    world: Parameters<typeof openDataDirectory>[1],
+    parts: MemberParts,
+    lock: DirectoryLock,
+  ) {
+    this.#config = config;
+    this.#log = log;
+    this.#lock = lock;
+    this.#ready = new Promise((resolve) => {
+      this.#becameReady = resolve;
+    });
+    const metrics = new ServerMetrics(config.extensiveMetrics, world.clock);
+    this.#member = new Member(
+      parts,
+      {
+        name: config.name,
+        clientUrls: config.advertiseClientUrls,
+        clusterVersion: VERSIONS.cluster,
+        heartbeatMs: config.heartbeatMs,
+        electionTicks: config.electionTicks,
+        quotaBytes: config.quotaBytesConfigured === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBytesConfigured,
+        maxTxnOps: config.maxTxnOps,
+        maxRequestBytes: config.maxRequestBytes,
+        flushIntervalMs: config.flushIntervalMs,
+        flushOperations: config.flushOperations,
+        snapshotCount: config.snapshotCount,
+        catchUpEntries: config.snapshotCatchupEntries,
+        compactionBatchLimit: config.compactionBatchLimit,
+        compactionSleepMs: config.compactionSleepMs,
+        slowApplyMs: config.slowApplyMs,
+        progressNotifyMs: config.progressNotifyMs,
+        clock: world.clock,
+        timers: world.timers,
+        random: world.random,
+        log: world.log,
+      },
+      {
+        flush: () => this.#rpc.flush(),
+        failed: (error) => this.onFailure(error),
+        ready: () => this.#becameReady(),
+      },
+    );
+    this.#rpc = new RpcServer({
+      methods: new Map(allMethods(this.#member)),
+      limits: {
+        maxMessageBytes: config.maxRequestBytes + 512 * 1024,
+        maxConcurrentStreams: config.maxConcurrentStreams,
+        keepaliveMinTimeMs: config.keepaliveMinTimeMs,
+        keepaliveIntervalMs: orNever(config.keepaliveIntervalMs),
+        keepaliveTimeoutMs: orNever(config.keepaliveTimeoutMs),
+      },
+      clock: world.clock,
+      timers: world.timers,
+      log: log.for("rpc"),
+      observer: metrics.observer,
+    });
+    metrics.watch(this.#member, this.#rpc);
+    const condition = conditionOf(this.#member, metrics);
+    const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
+    this.#listeners = this.#makeListeners(endpoints, () => versionBody(condition));
+  }
+
+  async #serve(): Promise<void> {
+    for (const listener of this.#listeners) await listener.listen();
+    this.#member.start();
+    await this.#ready;
+    for (const listener of this.#listeners) listener.open();
+    this.#log.info("ready to serve client requests");
+    for (const url of this.#config.listenClientUrls) {
+      const traffic = this.#config.listenClientHttpUrls.length === 0 ? "grpc+http" : "grpc";
+      if (isTls(url)) this.#log.info("serving client traffic securely", { traffic, address: url.text });
+      else {
+        const message = "serving client traffic insecurely; this is strongly discouraged!";
+        this.#log.info(message, { traffic, address: url.text });
+      }
+    }
+  }
+
+  /** Resolves when everything acknowledged is where the next start finds it. */
+  async stop(): Promise<void> {
+    for (const listener of this.#listeners) listener.stop();
+    await new Promise<void>((resolve) => this.#rpc.drain(DRAIN_MS, resolve));
+    for (const listener of this.#listeners) listener.destroyAll();
+    await new Promise<void>((resolve, reject) => {
+      this.#member.stop((error) => (error === null ? resolve() : reject(error)));
+    });
+    this.#lock.release();
+    this.#log.info("closed etcd server", { name: this.#config.name, "data-dir": this.#config.dataDirectory });
+  }
+
+  /** URLs of one address share a listener, which tells protocols apart by their first bytes. */
+  #makeListeners(endpoints: Endpoints, version: () => string): Listener[] {
+    const config = this.#config;
+    const grpc = (socket: Socket, received: Buffer): void => {
+      this.#rpc.accept(socket, received);
+    };
+    const http =
+      (metricsOnly: boolean) =>
+      (request: HttpRequest, respond: (response: HttpResponse) => void): void =>
+        endpoints.handle(request, metricsOnly, respond);
+    const refuseHttp = (_request: HttpRequest, respond: (response: HttpResponse) => void): void =>
+      respond(text(404, "404 page not found\n"));
+    const listeners: Listener[] = [];
+    const add = (urls: readonly ServiceUrl[], handlers: ListenerHandlers, log: Log): void => {
+      for (const group of byAddress(urls)) listeners.push(new Listener(group, config.tls, handlers, log));
+    };
+    const hasOwnHttp = config.listenClientHttpUrls.length > 0;
+    add(config.listenClientUrls, { grpc, http: hasOwnHttp ? refuseHttp : http(false) }, this.#log.for("http/listener"));
+    add(config.listenClientHttpUrls, { http: http(false) }, this.#log.for("http/listener"));
+    add(config.listenMetricsUrls, { http: http(true) }, this.#log.for("http/listener"));
+    add(
+      config.listenPeerUrls,
+      { http: (request, respond) => respond(this.#peerAnswer(request, version)) },
+      this.#log.for("http/listener"),
+    );
+    return listeners;
+  }
+
+  /** What a member without peers answers on the peer port. */
+  #peerAnswer(request: HttpRequest, version: () => string): HttpResponse {
+    if (request.target === "/version") return json(200, version());
+    if (request.target === "/members") {
+      const members = this.#member.membership.members().map(encodeMember);
+      return {
+        status: 200,
+        headers: {
+          "content-type": "application/json",
+          "x-etcd-cluster-id": idText(this.#member.membership.clusterId),
+        },
+        body: `[${members.join(",")}]\n`,
+      };
+    }
+    return text(404, "404 page not found\n");
+  }
+}
+
+/** URLs grouped by the address they are bound to, so that http and https may name the same one. */
+function byAddress(urls: readonly ServiceUrl[]): ServiceUrl[][] {
+  const groups = new Map<string, ServiceUrl[]>();
+  for (const url of urls) {
+    const address = url.path === "" ? `${url.host}:${url.port}` : url.path;
+    const group = groups.get(address);
+    if (group === undefined) groups.set(address, [url]);
+    else group.push(url);
+  }
+  return [...groups.values()];
+}
+
+/** etcd's flags mean "never" by 0. */
+function orNever(durationMs: number): number {
+  return durationMs === 0 ? Number.POSITIVE_INFINITY : durationMs;
+}
+
+function logStart(config: Config, log: ZapLog): void {
+  log.info("starting an etcd server", {
+    "etcd-version": VERSIONS.etcd,
+    "quorate-version": VERSIONS.own,
+    name: config.name,
+    "data-dir": config.dataDirectory,
+    "wal-dir": config.walDirectory,
+    "heartbeat-interval": `${config.heartbeatMs}ms`,
+    "election-timeout": `${config.electionTicks * config.heartbeatMs}ms`,
+    "snapshot-count": config.snapshotCount,
+    "snapshot-catchup-entries": config.snapshotCatchupEntries,
+    "listen-peer-urls": config.listenPeerUrls.map((url) => url.text),
+    "listen-client-urls": config.listenClientUrls.map((url) => url.text),
+    "advertise-client-urls": config.advertiseClientUrls,
+    "initial-cluster-token": config.initialClusterToken,
+    "quota-backend-bytes": config.quotaBytesConfigured,
+    "max-request-bytes": config.maxRequestBytes,
+  });
+}

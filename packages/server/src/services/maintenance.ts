@@ -1,0 +1,109 @@
+/**
+ * etcdserverpb.Maintenance: status, alarms, hashes and defragmentation. Hashes run in slices between turns, on a revision
+ * held against compaction, so that a million keys do not stop the loop.
+ */
+import { AlarmAction, RaftOp } from "@quorate/api";
+import {
+  AlarmRequest,
+  AlarmResponse,
+  DefragmentRequest,
+  DefragmentResponse,
+  HashKVRequest,
+  HashKVResponse,
+  HashRequest,
+  HashResponse,
+  StatusRequest,
+  StatusResponse,
+} from "@quorate/api/messages";
+import { NO_NODE } from "@quorate/raft";
+import { type Method, type ServerCall, StatusCode } from "@quorate/rpc";
+import type { Member } from "../member/member.ts";
+import { VERSIONS } from "../versions.ts";
+import { answer, headerOf, proposeFor, unary } from "./simple.ts";
+
+/** Records hashed in one turn: about a millisecond. */
+const HASH_SLICE_RECORDS = 1000;
+
+export function maintenanceMethods(member: Member): [string, Method][] {
+  return [
+    unary("/etcdserverpb.Maintenance/Status", StatusRequest, (call) => answerStatus(member, call)),
+    unary("/etcdserverpb.Maintenance/Hash", HashRequest, (call) => member.whenFlushed(() => hashTables(member, call))),
+    unary("/etcdserverpb.Maintenance/HashKV", HashKVRequest, (call, { revision }) => hashKv(member, call, revision)),
+    unary("/etcdserverpb.Maintenance/Defragment", DefragmentRequest, (call) => defragment(member, call)),
+    unary("/etcdserverpb.Maintenance/Alarm", AlarmRequest, (call, request) => {
+      // Raising and clearing by hand come with the rest of the alarms' machinery.
+      if (request.action !== AlarmAction.GET) {
+        call.fail(StatusCode.Unimplemented, "quorate: only AlarmAction GET is supported yet");
+        return;
+      }
+      proposeFor(member, call, RaftOp.Alarm, AlarmRequest, request, (outcome) => {
+        answer(call, AlarmResponse, {
+          header: headerOf(member),
+          alarms: outcome.alarms.map((each) => ({ memberID: each.memberId, alarm: each.alarm })),
+        });
+      });
+    }),
+  ];
+}
+
+const ALARM_NAMES = ["NONE", "NOSPACE", "CORRUPT"];
+
+function answerStatus(member: Member, call: ServerCall): void {
+  const errors: string[] = member.leader === NO_NODE ? ["etcdserver: no leader"] : [];
+  for (const { memberId, alarm } of member.alarms.list(0))
+    errors.push(`memberID:${memberId} alarm:${ALARM_NAMES[alarm]}`);
+  answer(call, StatusResponse, {
+    header: headerOf(member),
+    version: VERSIONS.etcd,
+    dbSize: member.backend.sizeBytes(),
+    dbSizeInUse: member.backend.sizeInUseBytes(),
+    leader: member.leader,
+    raftIndex: member.commitIndex,
+    raftAppliedIndex: member.appliedIndex,
+    raftTerm: member.appliedTerm,
+    errors,
+    isLearner: false,
+    storageVersion: VERSIONS.cluster,
+    dbSizeQuota: member.quotaBytes,
+    downgradeInfo: { enabled: false, targetVersion: "" },
+  });
+}
+
+function hashKv(member: Member, call: ServerCall, revision: number): void {
+  const task = member.store.startHash(revision);
+  const step = (): void => {
+    if (!call.isOpen) {
+      task.cancel();
+      member.resumeCompaction();
+    } else if (task.step(HASH_SLICE_RECORDS)) {
+      member.options.timers.nextTurn(step);
+    } else {
+      member.resumeCompaction();
+      answer(call, HashKVResponse, {
+        header: headerOf(member),
+        hash: task.hash,
+        compactRevision: task.compactRevision,
+        hashRevision: task.revision,
+      });
+    }
+  };
+  step();
+}
+
+function hashTables(member: Member, call: ServerCall): void {
+  const task = member.store.startTablesHash();
+  const step = (): void => {
+    if (!call.isOpen) return;
+    if (task.step(HASH_SLICE_RECORDS)) member.options.timers.nextTurn(step);
+    else answer(call, HashResponse, { header: headerOf(member), hash: task.hash });
+  };
+  step();
+}
+
+/** Reads and writes go on meanwhile; the answer has no header, as etcd's. */
+function defragment(member: Member, call: ServerCall): void {
+  member.backend.storage.defragment((error) => {
+    if (error === null) answer(call, DefragmentResponse, {});
+    else if (call.isOpen) call.fail(StatusCode.Unknown, error.message);
+  });
+}

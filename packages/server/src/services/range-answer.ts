@@ -1,0 +1,102 @@
+/**
+ * RangeResponses around stored records. The size is known before the first byte, so a small answer is written at once and
+ * a large one lazily: gRPC wants the length first, and the pieces then follow as fast as the client takes them, without
+ * the answer ever being assembled in memory.
+ *
+ *   header ─ kv ─ kv ─ kv ─ … ─ kv ─ more, count
+ *   └────────── read() by read() ─────────────┘
+ */
+import { rangeTailSize, writeRangeKvHead, writeRangeTail } from "@quorate/api";
+import { Writer } from "@quorate/api/wire";
+import type { RangeResult } from "@quorate/mvcc";
+import type { BodySource, CallOwner, ServerCall } from "@quorate/rpc";
+import { answerWriter, respondWith } from "../answer.ts";
+import type { Member } from "../member/member.ts";
+
+/** Above this an answer is sent in pieces. */
+const WHOLE_MAX_BYTES = 256 * 1024;
+const PIECE_BYTES = 64 * 1024;
+/** Tag and length in front of a record. */
+const KV_HEAD_MAX_BYTES = 6;
+
+export function respondRange(member: Member, call: ServerCall, result: RangeResult): void {
+  const totalBytes =
+    member.header.sizeBytes(result.revision, member.appliedTerm) +
+    result.records.framedBytes() +
+    rangeTailSize(result.more, result.count);
+  if (totalBytes <= WHOLE_MAX_BYTES) {
+    answerWriter.reset();
+    member.header.write(answerWriter, result.revision, member.appliedTerm);
+    writeRange(answerWriter, result, result.more, result.count);
+    respondWith(call, answerWriter);
+    return;
+  }
+  const body = new RangeBody(member, result);
+  call.owner = body;
+  call.respondFrom(totalBytes, body);
+}
+
+/** Everything after the header. `more` and `count` are the result's own but for the chunks of a stream. */
+export function writeRange(writer: Writer, result: RangeResult, more: boolean, count: number): void {
+  const { records } = result;
+  for (let i = 0; i < records.length; i++) {
+    const sizeBytes = records.sizeBytes(i);
+    writer.ensure(KV_HEAD_MAX_BYTES + sizeBytes);
+    const at = writeRangeKvHead(writer.buffer, writer.position, sizeBytes);
+    writer.position = records.copy(i, writer.buffer, at);
+  }
+  writeRangeTail(writer, more, count);
+}
+
+/** The body of one large answer; holds its revision against compaction until it is sent or the call is gone. */
+class RangeBody implements BodySource, CallOwner {
+  readonly #member: Member;
+  readonly #result: RangeResult;
+  readonly #writer = new Writer(PIECE_BYTES);
+  readonly #pinned: number;
+  #next = 0;
+  #isHeadWritten = false;
+  #isPinned = true;
+
+  constructor(member: Member, result: RangeResult) {
+    this.#member = member;
+    this.#result = result;
+    this.#pinned = result.readRevision;
+    member.store.pin(this.#pinned);
+  }
+
+  /** The next piece, borrowed until the next read. May exceed `maxBytes` by one record; the sender keeps the rest. */
+  read(maxBytes: number): Uint8Array {
+    const writer = this.#writer;
+    const { records, more, count, revision } = this.#result;
+    writer.reset();
+    if (!this.#isHeadWritten) {
+      this.#isHeadWritten = true;
+      this.#member.header.write(writer, revision, this.#member.appliedTerm);
+    }
+    const goalBytes = Math.min(maxBytes, PIECE_BYTES);
+    while (this.#next < records.length && writer.position < goalBytes) {
+      const sizeBytes = records.sizeBytes(this.#next);
+      writer.ensure(KV_HEAD_MAX_BYTES + sizeBytes);
+      const at = writeRangeKvHead(writer.buffer, writer.position, sizeBytes);
+      writer.position = records.copy(this.#next, writer.buffer, at);
+      this.#next++;
+    }
+    if (this.#next === records.length) {
+      writeRangeTail(writer, more, count);
+      this.#unpin();
+    }
+    return writer.bytes();
+  }
+
+  /** The client has gone, or did not read for too long. */
+  cancelled(): void {
+    this.#unpin();
+  }
+
+  #unpin(): void {
+    if (!this.#isPinned) return;
+    this.#isPinned = false;
+    this.#member.unpin(this.#pinned);
+  }
+}
