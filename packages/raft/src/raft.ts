@@ -130,6 +130,11 @@ export class Raft {
     );
   }
 
+  /** Data bytes proposed here and not yet applied: what maxUncommittedSizeBytes bounds. */
+  get uncommittedSizeBytes(): number {
+    return this.#uncommittedBytes;
+  }
+
   hardState(): HardState {
     return { term: this.term, vote: this.vote, commit: this.raftLog.committed };
   }

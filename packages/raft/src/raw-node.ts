@@ -10,6 +10,7 @@
  *   send ready.messages                             MsgStorageApply to whoever applies
  *   apply ready.committedEntries               ... later, for each of these, when done:
  *   node.advance(ready)                        deliver its `responses`: step those to this node, send the others
+ *                                              (a node that removed itself refuses its own answers: UnknownPeer)
  *
  * In asynchronous mode several Readies may be under way. Each thread must do its work in the order it was given and
  * lose none; the writer must put a MsgStorageAppend's snapshot, hard state (if its term is not 0) and entries to disk
@@ -57,6 +58,8 @@ export interface BasicStatus {
   readonly lead: NodeId;
   readonly role: Role;
   readonly leadTransferee: NodeId;
+  /** Data bytes proposed to this leader and not yet applied. */
+  readonly uncommittedSizeBytes: number;
 }
 
 /** A leader's view of one member; `text` is etcd's rendering of it. */
@@ -310,6 +313,7 @@ export class RawNode {
       lead: raft.lead,
       role: raft.role,
       leadTransferee: raft.leadTransferee,
+      uncommittedSizeBytes: raft.uncommittedSizeBytes,
     };
   }
 

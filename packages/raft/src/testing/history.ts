@@ -22,7 +22,7 @@ export class History {
   readonly #states: Map<number, number> = new Map();
   readonly #reads: Map<string, number> = new Map();
   #highestCommitted = 0;
-  readonly counts = { elections: 0, committed: 0, reads: 0 };
+  readonly counts = { elections: 0, committed: 0, reads: 0, stranded: 0 };
 
   get highestCommitted(): number {
     return this.#highestCommitted;

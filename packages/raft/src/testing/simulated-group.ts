@@ -14,21 +14,42 @@ import { History, Violation } from "./history.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import { BLANK, SimulatedNode, type SimulatedSettings } from "./simulated-node.ts";
 
+/** How often, relative to each other, things happen. */
+const ORDINARY_WEIGHTS = {
+  work: 350,
+  network: 350,
+  tick: 150,
+  propose: 60,
+  read: 20,
+  checkpoint: 8,
+  transfer: 5,
+  confChange: 0,
+  partition: 6,
+  crash: 6,
+  forgetLeader: 2,
+  campaign: 3,
+  unreachable: 4,
+  snapshotStatus: 4,
+};
+type Event = keyof typeof ORDINARY_WEIGHTS;
+
 export class SimulatedGroup {
   readonly history: History = new History();
   readonly #random: SeededRandom;
   readonly #nodes: Map<NodeId, SimulatedNode> = new Map();
   #network: Uint8Array[] = [];
-  /** Nodes that hear and are heard by nobody else. */
-  #cutOff: ReadonlySet<NodeId> = new Set();
+  /** Nodes on the far side of a partition: they hear each other only, and the others do not hear them. */
+  #farSide: ReadonlySet<NodeId> = new Set();
   #proposals = 0;
-  readonly #withConfChanges: boolean;
+  readonly #weights: Readonly<Record<Event, number>>;
+  readonly #totalWeight: number;
   readonly #spareIds: NodeId[];
 
   constructor(seed: number) {
     this.#random = new SeededRandom(seed);
     const count = 1 + this.#random.below(5);
-    this.#withConfChanges = this.#random.oneIn(2);
+    this.#weights = this.#chooseWeights();
+    this.#totalWeight = Object.values(this.#weights).reduce((sum, weight) => sum + weight, 0);
     // Ids as they are in the field: hashes that need all 64 bits.
     const ids: NodeId[] = [];
     for (let i = 0; i < count + 3; i++) {
@@ -57,7 +78,7 @@ export class SimulatedGroup {
 
   /** Heals everything and lets time pass until all members agree; throws if they do not within a generous time. */
   settle(): void {
-    this.#cutOff = new Set();
+    this.#farSide = new Set();
     for (const node of this.#nodes.values()) node.crash();
     for (let round = 0; round < 400; round++) {
       this.#drain();
@@ -68,7 +89,32 @@ export class SimulatedGroup {
       for (const node of members) if (node.raw.role !== Role.Leader || node === leader) node.raw.tick();
       if (leader !== undefined && round % 20 === 10) this.#nudge(leader);
     }
+    if (this.#isStranded()) {
+      this.history.counts.stranded++;
+      return;
+    }
     throw new Violation("liveness", "the group did not settle");
+  }
+
+  /**
+   * The one way for a healthy group to be stuck, which raft has where configurations take effect when applied: a node
+   * has applied that it is no voter any more, those that remain have not, need its vote, and cannot get it because its
+   * log is longer. Going from two voters to one while crashing is how to get there (known failure MB-05).
+   */
+  #isStranded(): boolean {
+    const last = (node: SimulatedNode): { index: Index; term: Term } => {
+      const index = node.raw.lastIndex;
+      return { index, term: node.storage.term(index) ?? (0 as Term) };
+    };
+    const isLonger = (a: { index: Index; term: Term }, b: { index: Index; term: Term }): boolean =>
+      a.term > b.term || (a.term === b.term && a.index > b.index);
+    const nodes = [...this.#nodes.values()];
+    const isVoter = (node: SimulatedNode): boolean => {
+      const { voters, votersOutgoing } = node.raw.status().config;
+      return voters.includes(node.id) || votersOutgoing.includes(node.id);
+    };
+    const candidates = nodes.filter(isVoter);
+    return nodes.some((node) => !isVoter(node) && candidates.every((other) => isLonger(last(node), last(other))));
   }
 
   /** What keeps a real group going: new writes, fresh snapshots, and a transport that tells what became of them. */
@@ -79,7 +125,7 @@ export class SimulatedGroup {
       if (state === ProgressState.Snapshot) leader.raw.reportSnapshot(id, "finished");
     }
     this.#attempt(() => {
-      if (config.votersOutgoing.length > 0) {
+      if (config.votersOutgoing.length > 0 && !config.autoLeave) {
         leader.raw.proposeConfChange({ transition: ConfChangeTransition.Auto, changes: [], context: NO_BYTES });
       } else {
         leader.raw.propose(this.#payload());
@@ -90,7 +136,8 @@ export class SimulatedGroup {
   /** All members have applied the leader's whole log, and no change of configuration is under way. */
   #isSettled(leader: SimulatedNode): boolean {
     if (leader.raw.committed !== leader.raw.lastIndex) return false;
-    if (leader.raw.status().config.votersOutgoing.length > 0) return false;
+    const { config, uncommittedSizeBytes } = leader.raw.status();
+    if (config.votersOutgoing.length > 0 || uncommittedSizeBytes > 0) return false;
     return this.#membersOf(leader).every((node) => node.appliedIndex === leader.raw.lastIndex);
   }
 
@@ -125,22 +172,46 @@ export class SimulatedGroup {
     throw new Violation("liveness", "messages go round and round");
   }
 
+  /** One of all the things that can happen, as often as this seed's weights say. */
   #something(node: SimulatedNode): void {
-    const dice = this.#random.below(1000);
-    if (dice < 350) node.work();
-    else if (dice < 700) this.#networkEvent();
-    else if (dice < 850) node.raw.tick();
-    else if (dice < 930) this.#attempt(() => this.#propose(node));
-    else if (dice < 945) this.#read(node);
-    else if (dice < 955) node.checkpoint();
-    else if (dice < 962) node.raw.transferLeadership(this.#anyNode().id);
-    else if (dice < 970) this.#attempt(() => this.#proposeConfChange(node));
-    else if (dice < 976) this.#cut();
-    else if (dice < 984) node.crash();
-    else if (dice < 987) node.raw.forgetLeader();
-    else if (dice < 990) node.raw.campaign();
-    else if (dice < 995) node.raw.reportUnreachable(this.#anyNode().id);
-    else node.raw.reportSnapshot(this.#anyNode().id, this.#random.oneIn(2) ? "failed" : "finished");
+    let dice = this.#random.below(this.#totalWeight);
+    for (const [what, weight] of Object.entries(this.#weights) as [Event, number][]) {
+      if (dice < weight) return this.#happen(what, node);
+      dice -= weight;
+    }
+  }
+
+  #happen(what: Event, node: SimulatedNode): void {
+    switch (what) {
+      case "work":
+        return node.work();
+      case "network":
+        return this.#networkEvent();
+      case "tick":
+        return node.raw.tick();
+      case "propose":
+        return this.#attempt(() => this.#propose(node));
+      case "read":
+        return this.#read(node);
+      case "checkpoint":
+        return node.checkpoint();
+      case "transfer":
+        return node.raw.transferLeadership(this.#anyNode().id);
+      case "confChange":
+        return this.#attempt(() => this.#proposeConfChange(node));
+      case "partition":
+        return this.#repartition();
+      case "crash":
+        return node.crash();
+      case "forgetLeader":
+        return node.raw.forgetLeader();
+      case "campaign":
+        return node.raw.campaign();
+      case "unreachable":
+        return node.raw.reportUnreachable(this.#anyNode().id);
+      case "snapshotStatus":
+        return node.raw.reportSnapshot(this.#anyNode().id, this.#random.oneIn(2) ? "failed" : "finished");
+    }
   }
 
   #networkEvent(): void {
@@ -155,7 +226,7 @@ export class SimulatedGroup {
   #receive(bytes: Uint8Array): void {
     const message = decodeMessage(bytes);
     const node = this.#nodes.get(message.to);
-    if (node === undefined || this.#cutOff.has(message.to) || this.#cutOff.has(message.from)) return;
+    if (node === undefined || this.#farSide.has(message.to) !== this.#farSide.has(message.from)) return;
     this.#attempt(() => node.raw.step(message));
     this.history.observe(node.raw, node.storage);
   }
@@ -189,7 +260,6 @@ export class SimulatedGroup {
   }
 
   #proposeConfChange(node: SimulatedNode): void {
-    if (!this.#withConfChanges) return;
     const change = (): { type: ConfChangeType; nodeId: NodeId } => ({
       type: this.#random.pick([
         ConfChangeType.AddNode,
@@ -198,7 +268,7 @@ export class SimulatedGroup {
         ConfChangeType.RemoveNode,
         ConfChangeType.UpdateNode,
       ]),
-      nodeId: this.#random.oneIn(3) ? this.#newcomer() : this.#anyNode().id,
+      nodeId: this.#random.oneIn(4) ? this.#newcomer() : this.#anyNode().id,
     });
     if (this.#random.oneIn(2)) {
       node.raw.proposeConfChange({ id: 7n, context: NO_BYTES, ...change() });
@@ -217,14 +287,28 @@ export class SimulatedGroup {
     return id;
   }
 
-  #cut(): void {
-    if (this.#cutOff.size > 0 && this.#random.oneIn(2)) {
-      this.#cutOff = new Set();
-      return;
+  #repartition(): void {
+    const farSide = new Set<NodeId>();
+    // As often healed as not; often it is the leader that ends up alone.
+    if (this.#random.oneIn(2)) {
+      const leader = this.#leader();
+      if (leader !== undefined && this.#random.oneIn(2)) farSide.add(leader.id);
+      else for (const id of this.#nodes.keys()) if (this.#random.oneIn(2)) farSide.add(id);
     }
-    const cutOff = new Set<NodeId>();
-    for (const id of this.#nodes.keys()) if (this.#random.oneIn(3)) cutOff.add(id);
-    this.#cutOff = cutOff;
+    this.#farSide = farSide;
+  }
+
+  /** Most seeds make something happen far more often than it ordinarily would. */
+  #chooseWeights(): Readonly<Record<Event, number>> {
+    const weights = { ...ORDINARY_WEIGHTS };
+    if (this.#random.oneIn(2)) weights.confChange = this.#random.pick([10, 60]);
+    if (this.#random.oneIn(3)) weights.partition *= 4;
+    if (this.#random.oneIn(3)) weights.crash *= 5;
+    if (this.#random.oneIn(3)) weights.checkpoint *= 5;
+    if (this.#random.oneIn(3)) weights.read *= 6;
+    if (this.#random.oneIn(4)) weights.campaign *= 5;
+    if (this.#random.oneIn(4)) weights.transfer *= 5;
+    return weights;
   }
 
   /** Does something that may be refused. */

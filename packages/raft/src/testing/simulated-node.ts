@@ -6,7 +6,7 @@
 import { silentLog } from "@quorate/world";
 import { confChangeOf } from "../codec.ts";
 import type { RaftConfig } from "../config.ts";
-import { InvalidConfChange } from "../errors.ts";
+import { InvalidConfChange, UnknownPeer } from "../errors.ts";
 import { isLocalThread, type Message, MessageType, NO_BYTES, type Snapshot } from "../message.ts";
 import { RawNode } from "../raw-node.ts";
 import type { Ready } from "../ready.ts";
@@ -170,8 +170,16 @@ export class SimulatedNode {
   }
 
   #deliver(message: Message): void {
-    if (message.to === this.id) this.raw.step(message);
-    else this.#sendToPeer(message);
+    if (message.to !== this.id) {
+      this.#sendToPeer(message);
+      return;
+    }
+    try {
+      this.raw.step(message);
+    } catch (error) {
+      // It has removed itself from the configuration meanwhile, and its answers to itself no longer count.
+      if (!(error instanceof UnknownPeer)) throw error;
+    }
   }
 
   #processAppend(work: Message): void {
