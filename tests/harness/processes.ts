@@ -1,0 +1,148 @@
+/**
+ * Real processes for end-to-end tests: a Quorate member, and Debian's etcd where it is installed, each on ports of its own
+ * and a fresh directory, gone when the test ends.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const MAIN = join(import.meta.dirname, "../../packages/cli/src/main.ts");
+const READY_MS = 20_000;
+
+export interface StartOptions {
+  /** Kept by the caller; a fresh one is made and removed otherwise. */
+  readonly directory?: string;
+  /** Of an earlier start, to come back under the same addresses. */
+  readonly ports?: { readonly client: number; readonly peer: number };
+  readonly flags?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Default true: wait until /health says so. */
+  readonly waitUntilReady?: boolean;
+}
+
+export class ServerProcess {
+  readonly child: ChildProcess;
+  readonly directory: string;
+  readonly ports: { readonly client: number; readonly peer: number };
+  readonly #ownsDirectory: boolean;
+  #log = "";
+
+  private constructor(
+    child: ChildProcess,
+    directory: string,
+    ownsDirectory: boolean,
+    ports: StartOptions["ports"] & {},
+  ) {
+    this.child = child;
+    this.directory = directory;
+    this.#ownsDirectory = ownsDirectory;
+    this.ports = ports;
+    child.stderr!.setEncoding("utf8").on("data", (chunk: string) => {
+      this.#log += chunk;
+    });
+  }
+
+  static quorate(options: StartOptions = {}): Promise<ServerProcess> {
+    return ServerProcess.#start(process.execPath, [MAIN, "serve"], options);
+  }
+
+  /** Debian's etcd, or the one that ETCD names. */
+  static etcd(options: StartOptions = {}): Promise<ServerProcess> {
+    return ServerProcess.#start(process.env.ETCD ?? "etcd", [], options);
+  }
+
+  static async #start(command: string, before: readonly string[], options: StartOptions): Promise<ServerProcess> {
+    const directory = options.directory ?? mkdtempSync(join(tmpdir(), "quorate-test-"));
+    const ports = options.ports ?? { client: await freePort(), peer: await freePort() };
+    const client = `http://127.0.0.1:${ports.client}`;
+    const peer = `http://127.0.0.1:${ports.peer}`;
+    const flags = [
+      `--data-dir=${directory}/data`,
+      `--listen-client-urls=${client}`,
+      `--advertise-client-urls=${client}`,
+      `--listen-peer-urls=${peer}`,
+      `--initial-advertise-peer-urls=${peer}`,
+      `--initial-cluster=default=${peer}`,
+      ...(options.flags ?? []),
+    ];
+    const child = spawn(command, [...before, ...flags], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, ...options.environment },
+    });
+    const server = new ServerProcess(child, directory, options.directory === undefined, ports);
+    if (options.waitUntilReady ?? true) await server.untilReady();
+    return server;
+  }
+
+  get endpoint(): string {
+    return `127.0.0.1:${this.ports.client}`;
+  }
+
+  /** Everything it has written to standard error. */
+  get log(): string {
+    return this.#log;
+  }
+
+  async untilReady(): Promise<void> {
+    const deadline = Date.now() + READY_MS;
+    while (Date.now() < deadline) {
+      if (this.child.exitCode !== null) break;
+      try {
+        const response = await fetch(`http://${this.endpoint}/health`);
+        if (response.status === 200) return;
+      } catch {
+        // Not listening yet.
+      }
+      await sleep(10);
+    }
+    throw new Error(`the server did not become ready; it wrote:\n${this.#log}`);
+  }
+
+  /** Resolves with the exit code, or the signal's name. */
+  exited(): Promise<number | string> {
+    const { child } = this;
+    if (child.exitCode !== null || child.signalCode !== null)
+      return Promise.resolve(child.exitCode ?? child.signalCode!);
+    return new Promise((resolve) => child.once("exit", (code, signal) => resolve(code ?? signal!)));
+  }
+
+  /** Sends the signal and waits for the end; the directory stays. */
+  async kill(signal: NodeJS.Signals): Promise<number | string> {
+    const exited = this.exited();
+    this.child.kill(signal);
+    return exited;
+  }
+
+  /** Ends it in whatever way and removes the directory if it was made here. For `after` hooks. */
+  async dispose(): Promise<void> {
+    await this.kill("SIGKILL");
+    if (this.#ownsDirectory) rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Whether a program can be run; says so loudly where it cannot, because a skipped comparison proves nothing. */
+export function isInstalled(program: string, versionArgument = "--version"): boolean {
+  try {
+    execFileSync(program, [versionArgument], { stdio: "ignore" });
+    return true;
+  } catch {
+    console.error(`\n*** SKIPPED: ${program} is not installed; tests that compare with it did not run ***\n`);
+    return false;
+  }
+}
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
