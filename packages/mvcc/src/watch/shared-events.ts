@@ -8,7 +8,7 @@
  *
  * The kv of a put is the stored record; that of a delete is the tombstone's record, the key, and the mod_revision.
  *
- * Invariant: nothing here changes once a sink has seen it. Whoever holds the bytes may keep them and must not write.
+ * Invariant: the bytes never change once a sink has seen them. Whoever holds them must not write, and keeps `owned`.
  */
 
 import { copyBytes, Reader, varintSize, writeVarint } from "@quorate/api/wire";
@@ -33,6 +33,7 @@ export class SharedEvents {
   /** Of the first and the last event. */
   readonly firstRevision: number;
   readonly lastRevision: number;
+  #owned: SharedEvents | null = null;
 
   constructor(parts: readonly Uint8Array[], firstRevision: number, lastRevision: number) {
     let sizeBytes = 0;
@@ -41,6 +42,27 @@ export class SharedEvents {
     this.sizeBytes = sizeBytes;
     this.firstRevision = firstRevision;
     this.lastRevision = lastRevision;
+  }
+
+  /**
+   * The same events in memory of their own, made once and shared like these. Keep this one, not the original, for longer
+   * than a turn: a small event lies in a pooled slab of 64 KiB, all of which it would hold.
+   */
+  owned(): SharedEvents {
+    if (this.#owned !== null) return this.#owned;
+    const bytes = Buffer.allocUnsafeSlow(this.sizeBytes);
+    const copies: Uint8Array[] = [];
+    let at = 0;
+    for (let i = 0; i < this.parts.length; i++) {
+      const part = this.parts[i]!;
+      bytes.set(part, at);
+      copies.push(bytes.subarray(at, at + part.length));
+      at += part.length;
+    }
+    const owned = new SharedEvents(copies, this.firstRevision, this.lastRevision);
+    owned.#owned = owned;
+    this.#owned = owned;
+    return owned;
   }
 }
 

@@ -334,6 +334,17 @@ test("events too large to keep for a full stream are read again from history", (
   assert.deepEqual(scene.sink.story(watcher), ["2 k=small", `3 k=${"large".repeat(100)}`]);
 });
 
+test("what is kept for full streams holds no memory but its own, and is kept once", () => {
+  // covers: WT-16
+  const scene = new Scene({ room: 0 });
+  const watchers = [scene.watch("k"), scene.watch("k"), scene.watch("a", { end: "z" })];
+  scene.put("k", "1");
+  const kept = watchers.map((watcher) => watcher.retained!);
+  assert.equal(kept[0], kept[1]);
+  assert.equal(kept[0], kept[2]);
+  assert.equal(kept[0]!.parts[0]!.buffer.byteLength, kept[0]!.sizeBytes);
+});
+
 test("what all victims together keep is bounded", () => {
   // covers: WT-16
   const scene = new Scene({ room: 0, retainedSizeBytes: 250 });

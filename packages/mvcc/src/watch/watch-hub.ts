@@ -390,7 +390,7 @@ export class WatchHub {
       else this.#toEnd(watcher);
       return;
     }
-    watcher.retained = events;
+    watcher.retained = events.owned();
     watcher.next = last + 1;
     this.#retainedSizeBytes += sizeBytes;
     this.#change(watcher, "victim");
