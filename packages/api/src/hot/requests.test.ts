@@ -298,3 +298,16 @@ test("transactions nested beyond a hundred messages are refused", () => {
   const deeper = wrap(0x12, wrap(0x22, bytes));
   assert.throws(() => decodeTxnRequest(deeper, 0, deeper.length), MalformedMessage);
 });
+
+test("watch filters are read packed and one by one, and those without a name are passed over", () => {
+  for (const hex of ["0a04 2a020001", "0a04 28002801", "0a08 2a0100 2a0301077f", "0a07 2807 2800 2a0101"]) {
+    const bytes = Buffer.from(hex.replaceAll(" ", ""), "hex");
+    const watch = decodeWatchRequest(bytes, 0, bytes.length);
+    assert.ok(watch.kind === "create");
+    assert.deepEqual([watch.request.noPut, watch.request.noDelete], [true, true], hex);
+  }
+  const one = Buffer.from("0a022801", "hex");
+  const watch = decodeWatchRequest(one, 0, one.length);
+  assert.ok(watch.kind === "create");
+  assert.deepEqual([watch.request.noPut, watch.request.noDelete], [false, true]);
+});

@@ -7,6 +7,8 @@ export * from "./cluster.ts";
 export * from "./election.ts";
 export * from "./health.ts";
 export * from "./internal.ts";
+export { fromJson, toJson } from "./json.ts";
+export { MalformedJson } from "./json-text.ts";
 export * from "./kv.ts";
 export * from "./lease.ts";
 export * from "./lock.ts";

@@ -1,10 +1,5 @@
 /** Small words of the codec tests. */
 
-/** The bytes a view's offsets name. */
-export function slice(view: { buffer: Uint8Array }, start: number, end: number): Buffer {
-  return Buffer.from(view.buffer.subarray(start, end));
-}
-
 /** What came of decoding: the value, or the kind of the refusal. Anything but a named refusal is thrown on. */
 export function attempt<T>(decode: () => T): { value: T } | { refused: string } {
   try {

@@ -16,7 +16,7 @@
  */
 
 import { MessageTooLarge } from "./malformed.ts";
-import { VARINT_SIZE_MAX, varintSize, writeBound, writeVarint, writeVarintBig, writeVarintHalves } from "./varint.ts";
+import { VARINT_SIZE_MAX, varintSize, writeBound, writeVarint, writeVarintBig } from "./varint.ts";
 
 /** gRPC frames state their length in 32 bits and etcd sends at most this much in one. */
 export const MESSAGE_SIZE_MAX = 0x7fff_ffff;
@@ -74,11 +74,6 @@ export class Writer {
   varintBig(value: bigint): void {
     this.ensure(VARINT_SIZE_MAX);
     this.position = writeVarintBig(this.buffer, this.position, value);
-  }
-
-  varintHalves(high: number, low: number): void {
-    this.ensure(VARINT_SIZE_MAX);
-    this.position = writeVarintHalves(this.buffer, this.position, high, low);
   }
 
   /** The bytes themselves, without tag or length. */
