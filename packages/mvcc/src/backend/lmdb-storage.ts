@@ -219,6 +219,7 @@ export class LmdbStorage implements Storage {
     worker.on("message", (answer: Answer) => this.#receive(answer));
     worker.on("error", (error) => this.#workerEnded(`the worker crashed: ${error.message}`));
     worker.on("exit", (code) => {
+      this.#worker = null;
       if (!this.#isClosing) this.#workerEnded(`the worker ended with code ${code}`);
     });
     return worker;
