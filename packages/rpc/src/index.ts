@@ -1,4 +1,6 @@
 /** HTTP/2 (RFC 9113), HPACK (RFC 7541) and gRPC framing, server and client, on any duplex socket. Knows no service. */
+export { ClientCall, type ClientStreamHandler, type UnaryDone } from "./client/call.ts";
+export { type CallOptions, RpcClient, type RpcClientOptions } from "./client/client.ts";
 export { InvalidMetadata, type Metadata } from "./grpc/metadata.ts";
 export { RpcError, StatusCode } from "./grpc/status.ts";
 export type { CloseReason } from "./http2/connection.ts";

@@ -102,6 +102,8 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   isClosing = false;
   /** New streams are not taken; set by either side's GOAWAY or by `drain`. */
   isDraining = false;
+  /** Why the socket broke, if it did. */
+  socketError: Error | null = null;
   readonly owner: ConnectionOwner;
   protected readonly streams: Map<number, Stream> = new Map();
   protected readonly decoder: HpackDecoder = new HpackDecoder();
@@ -332,6 +334,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   protected turnAway(streamId: number, endsStream: boolean, block: Buffer | null, code: ErrorCode): void {
     if (block !== null) this.writeHeaders(streamId, block, true);
     if (!endsStream) this.#lingers(streamId);
+    else this.#closedLately[this.#closedCount++ & 63] = streamId;
     if (block !== null && endsStream) return;
     this.writeReset(streamId, code);
     this.#spendResetToken(this.nowMs);
@@ -361,8 +364,12 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     }
   }
 
-  /** RST_STREAM of either side on a young stream costs a token (H2-01, H2-02). */
+  /**
+   * RST_STREAM of either side on a young stream costs a token (H2-01, H2-02). A server ends streams this way as a
+   * matter of course, so a client does not count.
+   */
   #spendReset(stream: Stream): void {
+    if (!this.isServer) return;
     const nowMs = this.owner.clock.monotonicMs();
     if (nowMs - stream.openedMs >= this.limits.resetYoungMs) return;
     this.#spendResetToken(nowMs);
@@ -500,7 +507,8 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     if (this.output.bytes > 0 || this.scheduler.isBusy) this.touched();
   };
 
-  readonly #onError = (): void => {
+  readonly #onError = (error: Error): void => {
+    this.socketError = error;
     this.destroy("socket-error");
   };
   readonly #onEnd = (): void => {
@@ -757,8 +765,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     }
     this.forgetStream(stream);
     stream.aborted("cancelled", code);
-    // A server ends streams this way as a matter of course; only a client's resets undo work.
-    if (this.isServer) this.#spendReset(stream);
+    this.#spendReset(stream);
   }
 
   #settings(flags: number, buffer: Buffer, start: number, end: number): void {
@@ -790,7 +797,11 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     output.reserve(frameHeaderBytes);
     output.used = writeFrameHeader(output.slab, output.used, 0, FrameType.Settings, FrameFlag.Ack, 0);
     this.#acknowledged();
+    if (!this.isClosing) this.settingsApplied();
   }
+
+  /** All of a SETTINGS frame has been taken in. */
+  protected settingsApplied(): void {}
 
   /** RFC 9113 §6.9.2: a change applies to every open stream and may make windows negative. */
   #setInitialWindow(value: number): boolean {

@@ -75,7 +75,7 @@ export class FrameReader {
       const flags = chunk[at + 4]!;
       const streamId =
         ((chunk[at + 5]! & 0x7f) << 24) | (chunk[at + 6]! << 16) | (chunk[at + 7]! << 8) | chunk[at + 8]!;
-      if (length > maxFrameBytes || type > FrameType.Headers) {
+      if (length > maxFrameBytes || type > FrameType.Headers || streamId === 0) {
         if (!this.#headerAllowed(type, flags, streamId, length)) return;
       }
       const next = at + frameHeaderBytes + length;

@@ -12,8 +12,12 @@ import { copyBytes, type Output } from "./output.ts";
 import { SendQueue } from "./send-queue.ts";
 import type { Stream } from "./stream.ts";
 
-/** Below this a frame is not worth sending while more is queued and the window may grow (H2-13). */
+/**
+ * Below this a frame is hardly worth sending while more is queued and the window may grow. A window's last bytes are
+ * often that few, so some are allowed; a peer that only ever opens its window a crack gets one a second (H2-13).
+ */
 const smallestFrameBytes = 1024;
+const maxSmallFrames = 32;
 
 export interface SchedulerOwner {
   /** All of `queue` is sent, and the stream's `sending` is null again: time to end the stream, if it is to end. */
@@ -36,6 +40,8 @@ export class SendScheduler {
   readonly #highWaterBytes: number;
   #head: Stream | null = null;
   #tail: Stream | null = null;
+  /** Small frames that may still be sent: each costs one, each frame of decent size earns one. */
+  #smallFrames: number = maxSmallFrames;
 
   constructor(output: Output, owner: SchedulerOwner, window: number, highWaterBytes: number) {
     this.#output = output;
@@ -104,8 +110,11 @@ export class SendScheduler {
     let room = Math.min(maxFrameBytes, stream.sendWindow, this.window, pending);
     if (room <= 0) return 0;
     if (room < smallestFrameBytes && room < pending && !queue.isStarved) {
-      if (room < stream.sendWindow) this.isParkedForWindow = true;
-      return 0;
+      if (this.#smallFrames === 0) {
+        if (room < stream.sendWindow) this.isParkedForWindow = true;
+        return 0;
+      }
+      this.#smallFrames--;
     }
     const queued = Math.min(queue.bytes, room);
     room -= queued;
@@ -134,6 +143,7 @@ export class SendScheduler {
       queue.sourceBytes -= piece.length;
       if (queue.sourceBytes === 0) releaseSource(queue);
     }
+    if (length >= smallestFrameBytes && this.#smallFrames < maxSmallFrames) this.#smallFrames++;
     stream.sendWindow -= length;
     this.window -= length;
     this.framesSent++;

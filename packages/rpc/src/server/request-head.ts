@@ -5,6 +5,7 @@
  *
  * Heads are shared between calls and never changed.
  */
+import { isGrpcContentType } from "../grpc/content-type.ts";
 import { decodeBinaryValue } from "../grpc/metadata.ts";
 import { StatusCode } from "../grpc/status.ts";
 import { parseTimeout, quoted } from "../grpc/timeout.ts";
@@ -257,15 +258,6 @@ export class TrailerCheck implements FieldSink {
     }
     if (field.kind === FieldKind.ConnectionSpecific) this.isMalformed = true;
   }
-}
-
-/** application/grpc, alone or with a subtype or parameters. */
-export function isGrpcContentType(value: string): boolean {
-  if (value === "application/grpc") return true;
-  const lower = value.toLowerCase();
-  if (!lower.startsWith("application/grpc")) return false;
-  const next = lower[16];
-  return next === undefined || next === "+" || next === ";";
 }
 
 interface SeenBlock {
