@@ -81,7 +81,7 @@ export class CheckpointSave {
     for (; leaf !== NONE; leaf = tree.nextLeaf(leaf)) {
       for (const count = tree.countOf(leaf); index < count; index++) {
         const slot = tree.slotAt(leaf, index);
-        const isLast = this.#slab.compare(slot, this.#lastKey, 0, this.#lastKeyLength) === 0;
+        const isLast = this.#slab.compare(slot, this.#lastKey, 0, this.#lastKeyLength, 0) === 0;
         if (isLast) continue;
         left -= 1 + this.#saveKey(slot);
         if (left <= 0) {
@@ -277,7 +277,7 @@ export class CheckpointReader {
 
   #compare(slot: number, other: number): number {
     const start = this.#slab.startOf(other);
-    return this.#slab.compare(slot, this.#slab.bytesOf(other), start, start + this.#slab.length(other));
+    return this.#slab.compare(slot, this.#slab.bytesOf(other), start, start + this.#slab.length(other), 0);
   }
 
   #refuse(reason: string): never {

@@ -303,7 +303,7 @@ export class KeyIndex {
 
   /** Negative, zero or positive as the slot's key sorts before, equals or sorts after buffer[start, end). */
   compareKey(slot: number, buffer: Uint8Array, start: number, end: number): number {
-    return this.#slab.compare(slot, buffer, start, end);
+    return this.#slab.compare(slot, buffer, start, end, 0);
   }
 
   // Reading ranges.

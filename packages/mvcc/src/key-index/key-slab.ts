@@ -112,29 +112,34 @@ export class KeySlab {
     return (slot & UNIT_MASK) * UNIT_BYTES + HEADER_BYTES;
   }
 
-  /** Negative, zero or positive as the key sorts before, equals or sorts after buffer[start, end). Bytewise. */
-  compare(slot: number, buffer: Uint8Array, start: number, end: number): number {
+  /**
+   * Negative, zero or positive as the key sorts before, equals or sorts after buffer[start, end). Bytewise. The first
+   * `from` bytes are known to be equal in both.
+   */
+  compare(slot: number, buffer: Uint8Array, start: number, end: number, from: number): number {
     const chunk = slot >>> SLOT_SHIFT;
     const unit = slot & UNIT_MASK;
     const length = this.#words[chunk]![unit * 2 + 1]!;
     const bytes = this.#bytes[chunk]!;
-    let at = unit * UNIT_BYTES + HEADER_BYTES;
+    const at = unit * UNIT_BYTES + HEADER_BYTES;
     const shared = Math.min(length, end - start);
-    if (shared >= NATIVE_BYTES_MIN) return bytes.compare(buffer, start, end, at, at + length);
-    for (const stop = at + shared; at < stop; at++, start++) {
-      const difference = bytes[at]! - buffer[start]!;
+    if (shared - from >= NATIVE_BYTES_MIN) return bytes.compare(buffer, start + from, end, at + from, at + length);
+    for (let i = from; i < shared; i++) {
+      const difference = bytes[at + i]! - buffer[start + i]!;
       if (difference !== 0) return difference;
     }
-    // What is left of the given key is end - start; of ours, length - shared.
-    return length - shared - (end - start);
+    return length - (end - start);
   }
 
-  /** How many leading bytes, at most `limit`, the key shares with buffer[start, end). */
-  sharedPrefix(slot: number, buffer: Uint8Array, start: number, end: number, limit: number): number {
+  /**
+   * How many leading bytes, at most `limit`, the key shares with buffer[start, end). The first `from` of them are known
+   * to be equal in both.
+   */
+  sharedPrefix(slot: number, buffer: Uint8Array, start: number, end: number, from: number, limit: number): number {
     const bytes = this.#bytes[slot >>> SLOT_SHIFT]!;
     const at = this.startOf(slot);
     const stop = Math.min(limit, this.length(slot), end - start);
-    let shared = 0;
+    let shared = from;
     while (shared < stop && bytes[at + shared] === buffer[start + shared]) shared++;
     return shared;
   }
@@ -143,7 +148,7 @@ export class KeySlab {
   sharedPrefixOf(slot: number, other: number): number {
     const start = this.startOf(other);
     const length = this.length(other);
-    return this.sharedPrefix(slot, this.bytesOf(other), start, start + length, length);
+    return this.sharedPrefix(slot, this.bytesOf(other), start, start + length, 0, length);
   }
 
   /** The key's head after `skip` bytes (see headOf). */

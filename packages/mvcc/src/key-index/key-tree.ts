@@ -1,9 +1,9 @@
 /**
  * The order of the keys: a B+tree of slots, its pages in typed arrays. KeyIndex is the only caller.
  *
- *   page    | count | skip | next | previous | refs[128] |      heads[128] (doubles, in an array of their own)
+ *   page    | count | skip | next | previous | heads[LEAF_MAX]: f64 | refs[LEAF_MAX]: u32 |
  *   leaf      refs[i] is the slot of the page's i-th key; next and previous are its neighbours in key order
- *   inner     refs[0 … 62] are separators, refs[64 … 127] children: child i holds keys in [separator i−1, separator i)
+ *   inner     the first half of refs are separators, the second children: child i holds keys in [separator i−1, separator i)
  *
  * heads[i] is the i-th key's next six bytes after the first `skip` as one number (headOf), so a search reads one number
  * a step and goes to the key's bytes only where heads are equal. A separator is the shortest prefix of the key right of
@@ -25,17 +25,21 @@ import { assert } from "@quorate/world";
 import { headOf, type KeySlab } from "./key-slab.ts";
 import { NONE } from "./limits.ts";
 
-const LEAF_MAX = 128;
-const CHILD_MAX = 64;
+const LEAF_MAX = 256;
+const CHILD_MAX = LEAF_MAX / 2;
 const SEPARATOR_MAX = CHILD_MAX - 1;
 
 const COUNT = 0;
 const SKIP = 1;
 const NEXT = 2;
 const PREVIOUS = 3;
-const REFS = 4;
+const HEADS = 4;
+const REFS = HEADS + 2 * LEAF_MAX;
 const CHILDREN = REFS + CHILD_MAX;
 const PAGE_WORDS = REFS + LEAF_MAX;
+/** The same in doubles. */
+const PAGE_DOUBLES = PAGE_WORDS / 2;
+const HEADS_AT = HEADS / 2;
 
 const PAGE_SHIFT = 5;
 const PAGES_PER_CHUNK = 1 << PAGE_SHIFT;
@@ -48,6 +52,7 @@ const TIGHTEN_BYTES_MIN = 3;
 
 export class KeyTree {
   readonly #slab: KeySlab;
+  /** Chunks of pages, in two views of the same memory. */
   readonly #words: Uint32Array[] = [];
   readonly #heads: Float64Array[] = [];
   #freshPages = 0;
@@ -62,6 +67,8 @@ export class KeyTree {
   readonly #pathIndexes = new Uint32Array(HEIGHT_MAX);
   /** Whether #search met the very key. */
   #isMatch = false;
+  /** See #search. */
+  #known = 0;
 
   /** Where the last insertion went; the next one right behind it is taken for a run of ascending keys. */
   #lastPage: number = NONE;
@@ -72,7 +79,7 @@ export class KeyTree {
   }
 
   get memoryBytes(): number {
-    return this.#words.length * PAGES_PER_CHUNK * (PAGE_WORDS * 4 + LEAF_MAX * 8);
+    return this.#words.length * PAGES_PER_CHUNK * PAGE_WORDS * 4;
   }
 
   /** The slot of the key, or NONE. The place is remembered for insertHere. */
@@ -213,7 +220,7 @@ export class KeyTree {
 
   #compareRefs(left: number, right: number): number {
     const start = this.#slab.startOf(right);
-    return this.#slab.compare(left, this.#slab.bytesOf(right), start, start + this.#slab.length(right));
+    return this.#slab.compare(left, this.#slab.bytesOf(right), start, start + this.#slab.length(right), 0);
   }
 
   // Searching.
@@ -221,14 +228,17 @@ export class KeyTree {
   /** Fills the path down to the leaf. Sets #isMatch. */
   #descend(buffer: Uint8Array, start: number, end: number): void {
     this.#isMatch = false;
+    this.#known = 0;
     const leafLevel = this.#height - 1;
     let page = this.#root;
     for (let level = 0; level <= leafLevel; level++) {
       let index = this.#search(page, buffer, start, end);
-      if (level < leafLevel && this.#isMatch) index++; // a key equal to its separator is on the right
       this.#pathPages[level] = page;
+      if (level < leafLevel) {
+        if (this.#isMatch) index++; // a key equal to its separator is on the right
+        page = this.#read(page, CHILDREN + index);
+      }
       this.#pathIndexes[level] = index;
-      if (level < leafLevel) page = this.#read(page, CHILDREN + index);
     }
   }
 
@@ -237,14 +247,19 @@ export class KeyTree {
    *
    * The heads are searched as if the key shared the page's prefix. If the entry found turns out to be the key itself
    * that is proven, and a hit in a leaf has read the bytes of one key only; otherwise the prefix is checked.
+   *
+   * #known leading bytes are those the key is known to share with all that is in the page and below it, so that neither
+   * check begins at the key's beginning. Below an inner page whose prefix the key shares, it shares that prefix with all
+   * keys of the child it goes to, if that lies between two separators.
    */
   #search(page: number, buffer: Uint8Array, start: number, end: number): number {
     const words = this.#words[page >>> PAGE_SHIFT]!;
     const heads = this.#heads[page >>> PAGE_SHIFT]!;
     const wordsAt = (page & PAGE_MASK) * PAGE_WORDS;
-    const headsAt = (page & PAGE_MASK) * LEAF_MAX;
+    const headsAt = (page & PAGE_MASK) * PAGE_DOUBLES + HEADS_AT;
     const count = words[wordsAt + COUNT]!;
     const skip = words[wordsAt + SKIP]!;
+    const known = this.#known;
     this.#isMatch = false;
     if (count === 0) return 0;
 
@@ -258,38 +273,32 @@ export class KeyTree {
     }
     const index = low - headsAt;
     const isTie = index < count && heads[low] === head;
-    if (isTie && this.#slab.compare(words[wordsAt + REFS + index]!, buffer, start, end) === 0) {
+    if (isTie && this.#slab.compare(words[wordsAt + REFS + index]!, buffer, start, end, known) === 0) {
       this.#isMatch = true;
       return index;
     }
-    if (skip > 0) {
+    if (skip > known) {
       const first = words[wordsAt + REFS]!;
-      if (this.#slab.sharedPrefix(first, buffer, start, end, skip) < skip) {
-        return this.#slab.compare(first, buffer, start, end) > 0 ? 0 : count;
-      }
+      const shared = this.#slab.sharedPrefix(first, buffer, start, end, known, skip);
+      if (shared < skip) return this.#slab.compare(first, buffer, start, end, shared) > 0 ? 0 : count;
     }
-    return isTie ? this.#searchTies(wordsAt, words, heads, headsAt, index, count, buffer, start, end) : index;
+    const place = isTie ? this.#searchTies(page, index, buffer, start, end) : index;
+    if (place > 0 && place < count && skip > known) this.#known = skip;
+    return place;
   }
 
-  /** Entries from `index` on have the key's head: decides among them by their bytes. */
-  #searchTies(
-    wordsAt: number,
-    words: Uint32Array,
-    heads: Float64Array,
-    headsAt: number,
-    index: number,
-    count: number,
-    buffer: Uint8Array,
-    start: number,
-    end: number,
-  ): number {
-    const head = heads[headsAt + index]!;
+  /** Entries from `index` on have the key's head, and the key the page's prefix: decides among them by their bytes. */
+  #searchTies(page: number, index: number, buffer: Uint8Array, start: number, end: number): number {
+    const skip = this.#read(page, SKIP);
+    const head = this.#headAt(page, index);
     let low = index;
-    let high = count;
+    let high = this.#read(page, COUNT);
     while (low < high) {
       const middle = (low + high) >>> 1;
       const order =
-        heads[headsAt + middle]! > head ? 1 : this.#slab.compare(words[wordsAt + REFS + middle]!, buffer, start, end);
+        this.#headAt(page, middle) > head
+          ? 1
+          : this.#slab.compare(this.#read(page, REFS + middle), buffer, start, end, skip);
       if (order === 0) {
         this.#isMatch = true;
         return middle;
@@ -336,7 +345,6 @@ export class KeyTree {
   #splitLeaf(page: number, index: number): number {
     const right = this.#allocatePage();
     this.#moveEntries(page, index, right);
-    this.#write(right, SKIP, this.#read(page, SKIP));
     const next = this.#read(page, NEXT);
     this.#write(right, NEXT, next);
     this.#write(right, PREVIOUS, page);
@@ -365,7 +373,6 @@ export class KeyTree {
       return;
     }
     const sibling = this.#allocatePage();
-    this.#write(sibling, SKIP, this.#read(page, SKIP));
     let raised = separator;
     if (index === count) {
       // Ascending: the full page stays full, the new one starts with the new child alone.
@@ -404,6 +411,7 @@ export class KeyTree {
       this.#write(to, REFS + i - index, this.#read(page, REFS + i));
       this.#setHead(to, i - index, this.#headAt(page, i));
     }
+    this.#write(to, SKIP, this.#read(page, SKIP));
     this.#write(to, COUNT, count - index);
     this.#write(page, COUNT, index);
   }
@@ -412,13 +420,14 @@ export class KeyTree {
     const words = this.#words[page >>> PAGE_SHIFT]!;
     const heads = this.#heads[page >>> PAGE_SHIFT]!;
     const wordsAt = (page & PAGE_MASK) * PAGE_WORDS;
-    const headsAt = (page & PAGE_MASK) * LEAF_MAX;
+    const headsAt = (page & PAGE_MASK) * PAGE_DOUBLES + HEADS_AT;
     const count = words[wordsAt + COUNT]!;
     const skip = words[wordsAt + SKIP]!;
-    // In an empty page the key itself bounds the prefix: one taken over from the page it was split from may be longer.
-    const shared =
-      count === 0 ? Math.min(skip, this.#slab.length(ref)) : this.#sharedWithFirst(words[wordsAt + REFS]!, ref, skip);
-    if (shared < skip) this.#setSkip(page, shared);
+    // A page's first key shares all of itself; the next ones lower that to what they have in common.
+    const length = this.#slab.length(ref);
+    const shared = count === 0 ? length : this.#sharedWithFirst(words[wordsAt + REFS]!, ref, skip);
+    if (count === 0) words[wordsAt + SKIP] = length;
+    else if (shared < skip) this.#setSkip(page, shared);
     for (let i = count; i > index; i--) {
       words[wordsAt + REFS + i] = words[wordsAt + REFS + i - 1]!;
       heads[headsAt + i] = heads[headsAt + i - 1]!;
@@ -430,14 +439,14 @@ export class KeyTree {
 
   #sharedWithFirst(first: number, ref: number, skip: number): number {
     const start = this.#slab.startOf(ref);
-    return this.#slab.sharedPrefix(first, this.#slab.bytesOf(ref), start, start + this.#slab.length(ref), skip);
+    return this.#slab.sharedPrefix(first, this.#slab.bytesOf(ref), start, start + this.#slab.length(ref), 0, skip);
   }
 
   #removeEntry(page: number, index: number): void {
     const words = this.#words[page >>> PAGE_SHIFT]!;
     const heads = this.#heads[page >>> PAGE_SHIFT]!;
     const wordsAt = (page & PAGE_MASK) * PAGE_WORDS;
-    const headsAt = (page & PAGE_MASK) * LEAF_MAX;
+    const headsAt = (page & PAGE_MASK) * PAGE_DOUBLES + HEADS_AT;
     const count = words[wordsAt + COUNT]!;
     words.copyWithin(wordsAt + REFS + index, wordsAt + REFS + index + 1, wordsAt + REFS + count);
     heads.copyWithin(headsAt + index, headsAt + index + 1, headsAt + count);
@@ -605,8 +614,9 @@ export class KeyTree {
     } else {
       page = this.#freshPages;
       if ((page & PAGE_MASK) === 0) {
-        this.#words.push(new Uint32Array(PAGES_PER_CHUNK * PAGE_WORDS));
-        this.#heads.push(new Float64Array(PAGES_PER_CHUNK * LEAF_MAX));
+        const memory = new ArrayBuffer(PAGES_PER_CHUNK * PAGE_WORDS * 4);
+        this.#words.push(new Uint32Array(memory));
+        this.#heads.push(new Float64Array(memory));
       }
       this.#freshPages++;
     }
@@ -631,10 +641,10 @@ export class KeyTree {
   }
 
   #headAt(page: number, index: number): number {
-    return this.#heads[page >>> PAGE_SHIFT]![(page & PAGE_MASK) * LEAF_MAX + index]!;
+    return this.#heads[page >>> PAGE_SHIFT]![(page & PAGE_MASK) * PAGE_DOUBLES + HEADS_AT + index]!;
   }
 
   #setHead(page: number, index: number, head: number): void {
-    this.#heads[page >>> PAGE_SHIFT]![(page & PAGE_MASK) * LEAF_MAX + index] = head;
+    this.#heads[page >>> PAGE_SHIFT]![(page & PAGE_MASK) * PAGE_DOUBLES + HEADS_AT + index] = head;
   }
 }
