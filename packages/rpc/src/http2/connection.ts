@@ -811,6 +811,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     }
     const change = value - this.peerInitialWindow;
     this.peerInitialWindow = value;
+    this.scheduler.initialWindowChanged(value);
     for (const stream of this.streams.values()) {
       stream.sendWindow += change;
       if (stream.sendWindow > maxWindowBytes) {

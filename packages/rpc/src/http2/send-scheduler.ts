@@ -16,7 +16,8 @@ import type { Stream } from "./stream.ts";
  * Below this a frame is hardly worth sending while more is queued and the window may grow. A window's last bytes are
  * often that few, so some are allowed; a peer that only ever opens its window a crack gets one a second (H2-13).
  */
-const smallestFrameBytes = 1024;
+const decentFrameBytes = 1024;
+const leastFrameBytes = 64;
 const maxSmallFrames = 32;
 
 export interface SchedulerOwner {
@@ -40,6 +41,7 @@ export class SendScheduler {
   readonly #highWaterBytes: number;
   #head: Stream | null = null;
   #tail: Stream | null = null;
+  #decentBytes: number = decentFrameBytes;
   /** Small frames that may still be sent: each costs one, each frame of decent size earns one. */
   #smallFrames: number = maxSmallFrames;
 
@@ -48,6 +50,11 @@ export class SendScheduler {
     this.#owner = owner;
     this.window = window;
     this.#highWaterBytes = highWaterBytes;
+  }
+
+  /** What SETTINGS give a stream: with windows that small by design, smaller frames are decent. */
+  initialWindowChanged(bytes: number): void {
+    this.#decentBytes = Math.max(leastFrameBytes, Math.min(decentFrameBytes, bytes >>> 1));
   }
 
   /** Streams stand in line. */
@@ -109,7 +116,7 @@ export class SendScheduler {
     }
     let room = Math.min(maxFrameBytes, stream.sendWindow, this.window, pending);
     if (room <= 0) return 0;
-    if (room < smallestFrameBytes && room < pending && !queue.isStarved) {
+    if (room < this.#decentBytes && room < pending && !queue.isStarved) {
       if (this.#smallFrames === 0) {
         if (room < stream.sendWindow) this.isParkedForWindow = true;
         return 0;
@@ -143,7 +150,7 @@ export class SendScheduler {
       queue.sourceBytes -= piece.length;
       if (queue.sourceBytes === 0) releaseSource(queue);
     }
-    if (length >= smallestFrameBytes && this.#smallFrames < maxSmallFrames) this.#smallFrames++;
+    if (length >= this.#decentBytes && this.#smallFrames < maxSmallFrames) this.#smallFrames++;
     stream.sendWindow -= length;
     this.window -= length;
     this.framesSent++;
