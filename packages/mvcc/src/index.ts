@@ -1,13 +1,14 @@
-/** Revisions, key index, compaction and watchers over LMDB: the replicated key-value state of one member. */
+/**
+ * The multi-version key-value state of one member: what the server, the lessor and the tools may use of this room.
+ *
+ *     store/      revisions, transactions, ranges, compaction, hashes
+ *     watch/      watchers over commits and history
+ *     key-index/  which keys there are and at which revisions, in packed memory
+ *     backend/    records and small tables: readable at once, durable behind
+ *
+ * It knows nothing of leases' clocks, of authorisation, or of sockets.
+ */
 export * from "./backend/index.ts";
 export * from "./key-index/index.ts";
-export type { LeaseBook } from "./store/lease-book.ts";
-export type { RangeResult } from "./store/range.ts";
-export type { RecordList } from "./store/record-list.ts";
-export type * from "./store/requests.ts";
-export { type HashTask, Store, type StoreOptions } from "./store/store.ts";
-export type { CheckpointReader, CheckpointWriter } from "./store/store-checkpoint.ts";
-export type { DeleteRangeResult, OpResult, PutResult, TxnResult } from "./store/txn.ts";
-export { checkTxn, isReadOnlyTxn, isSerializableTxn, txnCost } from "./store/txn-check.ts";
-export type { CommitListener } from "./store/write-txn.ts";
+export * from "./store/index.ts";
 export * from "./watch/index.ts";
