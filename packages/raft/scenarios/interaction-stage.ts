@@ -102,6 +102,11 @@ export class InteractionStage implements Stage {
         return this.#first(d).raw.propose(new TextEncoder().encode(key(d, 1)));
       case "propose-conf-change":
         return this.#proposeConfChange(d);
+      // Ours: the published files have nothing for reads.
+      case "read-index":
+        return this.#first(d).raw.readIndex(new TextEncoder().encode(key(d, 1)));
+      case "report-snapshot":
+        return this.#first(d).raw.reportSnapshot(BigInt(key(d, 1)), key(d, 2) === "failed" ? "failed" : "finished");
       case "report-unreachable":
         return this.#first(d).raw.reportUnreachable(BigInt(key(d, 1)));
       default:
@@ -134,6 +139,10 @@ export class InteractionStage implements Stage {
           break;
         case "inflight":
           settings.maxInflightMessages = wholeNumber(only, d);
+          break;
+        // Ours.
+        case "max-size-per-msg":
+          settings.maxSizePerMessageBytes = wholeNumber(only, d);
           break;
         case "prevote":
           settings.preVote = truth(only, d);

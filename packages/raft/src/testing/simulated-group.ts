@@ -16,10 +16,10 @@ import { BLANK, SimulatedNode, type SimulatedSettings } from "./simulated-node.t
 
 /** How often, relative to each other, things happen. */
 const ORDINARY_WEIGHTS = {
-  work: 350,
-  network: 350,
-  tick: 150,
-  propose: 60,
+  work: 400,
+  network: 450,
+  tick: 60,
+  propose: 40,
   read: 20,
   checkpoint: 8,
   transfer: 5,
@@ -145,6 +145,12 @@ export class SimulatedGroup {
     return leader.raw.status().progress.map(({ id }) => this.#nodes.get(id)!);
   }
 
+  /** Some leader: of the highest term, or, in a partition, maybe one that does not know of its successor. */
+  #someLeader(): SimulatedNode | undefined {
+    const leaders = [...this.#nodes.values()].filter((node) => node.raw.role === Role.Leader);
+    return leaders.length === 0 ? undefined : this.#random.pick(leaders);
+  }
+
   /** The leader of the highest term, unless it was removed: such a member would have been shut down. */
   #leader(): SimulatedNode | undefined {
     let found: SimulatedNode | undefined;
@@ -192,7 +198,7 @@ export class SimulatedGroup {
       case "propose":
         return this.#attempt(() => this.#propose(node));
       case "read":
-        return this.#read(node);
+        return this.#read(this.#random.oneIn(2) ? node : (this.#someLeader() ?? node));
       case "checkpoint":
         return node.checkpoint();
       case "transfer":
