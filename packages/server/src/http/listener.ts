@@ -10,19 +10,9 @@
  */
 
 import { readFileSync, rmSync } from "node:fs";
-import {
-  createServer as createHttpServer,
-  type Server as HttpServer,
-  type IncomingMessage,
-  type ServerResponse,
-} from "node:http";
+import type { Server as HttpServer, IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server, type Socket } from "node:net";
-import {
-  createSecureContext,
-  createServer as createTlsServer,
-  type SecureContextOptions,
-  type TLSSocket,
-} from "node:tls";
+import type { SecureContextOptions, TLSSocket } from "node:tls";
 import type { Log } from "@quorate/world";
 import type { TlsConfig } from "../config/config.ts";
 import { isTls, type ServiceUrl } from "../config/urls.ts";
@@ -33,6 +23,10 @@ export interface ListenerHandlers {
   grpc?(socket: Socket, received: Buffer): void;
   http(request: HttpRequest, respond: (response: HttpResponse) => void): void;
 }
+
+// An ES import of node:http evaluates every export it has, WebSocket and fetch among them: 14 MB of memory for nothing.
+// TLS is loaded with the first handshake.
+const { createServer: createHttpServer } = process.getBuiltinModule("node:http");
 
 const DECIDE_MS = 10_000;
 /** Connections kept while the member starts. */
@@ -156,6 +150,7 @@ export class Listener {
       socket.destroy();
       return;
     }
+    const { createSecureContext, createServer: createTlsServer } = process.getBuiltinModule("node:tls");
     const server = createTlsServer({
       ...options,
       secureContext: createSecureContext(options),
