@@ -157,6 +157,22 @@ export class LmdbStorage implements Storage {
     }, done);
   }
 
+  /** Ends the worker, 18 MB of memory. Starting another takes it about 100 ms, off this thread. */
+  rest(): void {
+    const worker = this.#worker;
+    if (worker === null || this.#isBusy || this.#isClosing || this.#failure !== null) return;
+    this.#enqueue(
+      (end) => {
+        this.#worker = null;
+        worker.removeAllListeners();
+        worker.ref();
+        worker.once("exit", () => end(null));
+        worker.postMessage({ kind: "close" } satisfies Request);
+      },
+      () => {},
+    );
+  }
+
   close(done: (error: Error | null) => void): void {
     assert(!this.#isClosing, "the storage is closed once");
     this.#isClosing = true;

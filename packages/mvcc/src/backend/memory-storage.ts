@@ -107,6 +107,9 @@ export class MemoryStorage implements Storage {
     });
   }
 
+  /** Writing needs nothing here. */
+  rest(): void {}
+
   close(done: (error: Error | null) => void): void {
     this.#assertOpen();
     this.#enqueue(() => {

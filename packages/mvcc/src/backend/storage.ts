@@ -60,6 +60,8 @@ export interface Storage {
    * After an error the old state is still there and still served, unless the error is a {@link StorageFailedError}.
    */
   defragment(done: (error: Error | null) => void): void;
+  /** Nothing is likely to be written for a while: gives up what only writing needs. The next commit gets it back. */
+  rest(): void;
   /** Waits for what is under way, then releases everything. No method may be called afterwards. */
   close(done: (error: Error | null) => void): void;
 }

@@ -2,8 +2,6 @@
  * Requests as the store takes them: plain structures that the decoded messages of the API match field for field
  * (etcd's names in camelCase). Bytes are borrowed until return. Revisions, versions and limits are numbers, those a
  * client may set beyond 2^53 saturated by whoever decoded them; a lease is a bigint.
- *
- * A oneof is a set of fields of which at most one is set, so that every operation has one shape.
  */
 
 export const SortOrder = { None: 0, Ascend: 1, Descend: 2 } as const;
@@ -65,13 +63,13 @@ export interface CompareInput {
   readonly lease: bigint;
 }
 
-/** At most one is set; none is the empty union, which validation refuses. */
-export interface OpInput {
-  readonly requestRange: RangeInput | null;
-  readonly requestPut: PutInput | null;
-  readonly requestDeleteRange: DeleteRangeInput | null;
-  readonly requestTxn: TxnInput | null;
-}
+/** "none" is the empty union, which validation refuses. */
+export type OpInput =
+  | { readonly kind: "range"; readonly request: RangeInput }
+  | { readonly kind: "put"; readonly request: PutInput }
+  | { readonly kind: "deleteRange"; readonly request: DeleteRangeInput }
+  | { readonly kind: "txn"; readonly request: TxnInput }
+  | { readonly kind: "none"; readonly request: null };
 
 export interface TxnInput {
   readonly compare: readonly CompareInput[];

@@ -107,23 +107,23 @@ export function txnCost(txn: TxnInput): number {
 function branchCost(branch: readonly OpInput[]): number {
   let cost = 0;
   for (const op of branch) {
-    if (op.requestPut !== null) cost += putCost(op.requestPut.key.length, op.requestPut.value.length);
-    else if (op.requestTxn !== null) cost += txnCost(op.requestTxn);
+    if (op.kind === "put") cost += putCost(op.request.key.length, op.request.value.length);
+    else if (op.kind === "txn") cost += txnCost(op.request);
   }
   return cost;
 }
 
 function walkBranch(branch: readonly OpInput[], visitor: OpVisitor): boolean {
   for (const op of branch) {
-    if (op.requestRange !== null) {
-      if (visitor.range?.(op.requestRange) === false) return false;
-    } else if (op.requestPut !== null) {
-      if (visitor.put?.(op.requestPut) === false) return false;
-    } else if (op.requestDeleteRange !== null) {
-      if (visitor.deleteRange?.(op.requestDeleteRange) === false) return false;
-    } else if (op.requestTxn !== null) {
-      if (visitor.txn?.(op.requestTxn) === false) return false;
-      if (!walkOps(op.requestTxn, visitor)) return false;
+    if (op.kind === "range") {
+      if (visitor.range?.(op.request) === false) return false;
+    } else if (op.kind === "put") {
+      if (visitor.put?.(op.request) === false) return false;
+    } else if (op.kind === "deleteRange") {
+      if (visitor.deleteRange?.(op.request) === false) return false;
+    } else if (op.kind === "txn") {
+      if (visitor.txn?.(op.request) === false) return false;
+      if (!walkOps(op.request, visitor)) return false;
     }
   }
   return true;
@@ -139,10 +139,10 @@ function checkShape(txn: TxnInput, maxOperations: number): void {
 }
 
 function checkOp(op: OpInput, maxOperations: number): void {
-  if (op.requestRange !== null) checkRange(op.requestRange);
-  else if (op.requestPut !== null) checkPut(op.requestPut);
-  else if (op.requestDeleteRange !== null) checkDeleteRange(op.requestDeleteRange);
-  else if (op.requestTxn !== null) checkShape(op.requestTxn, maxOperations);
+  if (op.kind === "range") checkRange(op.request);
+  else if (op.kind === "put") checkPut(op.request);
+  else if (op.kind === "deleteRange") checkDeleteRange(op.request);
+  else if (op.kind === "txn") checkShape(op.request, maxOperations);
   else throw new KeyNotFoundError("empty operation");
 }
 
@@ -159,9 +159,9 @@ class Claims {
  */
 function claimsOf(branch: readonly OpInput[]): Claims {
   const claims = new Claims();
-  for (const op of branch) if (op.requestDeleteRange !== null) claims.deletes.add(op.requestDeleteRange);
-  for (const op of branch) if (op.requestTxn !== null) addNested(claims, op.requestTxn);
-  for (const op of branch) if (op.requestPut !== null) addPut(claims, textOf(op.requestPut.key), false);
+  for (const op of branch) if (op.kind === "deleteRange") claims.deletes.add(op.request);
+  for (const op of branch) if (op.kind === "txn") addNested(claims, op.request);
+  for (const op of branch) if (op.kind === "put") addPut(claims, textOf(op.request.key), false);
   return claims;
 }
 

@@ -99,7 +99,7 @@ export class Executor {
   #plan(txn: TxnInput): Plan {
     const succeeded = txn.compare.every((compare) => this.#holds(compare));
     const ops = succeeded ? txn.success : txn.failure;
-    const nested = ops.map((op) => (op.requestTxn === null ? null : this.#plan(op.requestTxn)));
+    const nested = ops.map((op) => (op.kind !== "txn" ? null : this.#plan(op.request)));
     return { succeeded, ops, nested };
   }
 
@@ -149,15 +149,15 @@ export class Executor {
 
   #checkPlan(plan: Plan, earlier: EarlierWrites): void {
     for (const [i, op] of plan.ops.entries()) {
-      if (op.requestRange !== null) {
+      if (op.kind === "range") {
         // Only 0 means now here: what is below 0 is a number below any compacted revision (QUIRK, as etcd).
-        if (op.requestRange.revision !== 0) this.#state.checkReadable(op.requestRange.revision);
-      } else if (op.requestPut !== null) {
-        this.#checkPut(op.requestPut);
-        if (keepsOld(op.requestPut) && isDeletedBy(earlier, op.requestPut.key)) throw new KeyNotFoundError("put");
-      } else if (op.requestDeleteRange !== null) {
-        noteDelete(earlier, op.requestDeleteRange);
-      } else if (op.requestTxn !== null) {
+        if (op.request.revision !== 0) this.#state.checkReadable(op.request.revision);
+      } else if (op.kind === "put") {
+        this.#checkPut(op.request);
+        if (keepsOld(op.request) && isDeletedBy(earlier, op.request.key)) throw new KeyNotFoundError("put");
+      } else if (op.kind === "deleteRange") {
+        noteDelete(earlier, op.request);
+      } else if (op.kind === "txn") {
         this.#checkPlan(plan.nested[i]!, earlier);
       }
     }
@@ -188,12 +188,12 @@ export class Executor {
     let responsePut: PutResult | null = null;
     let responseDeleteRange: DeleteRangeResult | null = null;
     let responseTxn: TxnResult | null = null;
-    if (op.requestRange !== null) {
-      if (respond) responseRange = evaluateRange(this.#state, this.#write.revision, op.requestRange);
-    } else if (op.requestPut !== null) {
-      responsePut = this.#executePut(op.requestPut, respond);
-    } else if (op.requestDeleteRange !== null) {
-      responseDeleteRange = this.#executeDeleteRange(op.requestDeleteRange, respond);
+    if (op.kind === "range") {
+      if (respond) responseRange = evaluateRange(this.#state, this.#write.revision, op.request);
+    } else if (op.kind === "put") {
+      responsePut = this.#executePut(op.request, respond);
+    } else if (op.kind === "deleteRange") {
+      responseDeleteRange = this.#executeDeleteRange(op.request, respond);
     } else if (nested !== null) {
       const responses = this.#executePlan(nested, respond);
       responseTxn = { revision: this.#write.revision, succeeded: nested.succeeded, responses };

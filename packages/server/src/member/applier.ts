@@ -37,7 +37,6 @@ import { type Backend, type Store, txnCost } from "@quorate/mvcc";
 import { type ConfChange, type ConfState, decodeConfChange, type Entry, EntryType } from "@quorate/raft";
 import { assert } from "@quorate/world";
 import type { Alarms } from "./alarms.ts";
-import { inputOf } from "./txn-input.ts";
 import { Outcome } from "./outcome.ts";
 
 export interface ApplierParts {
@@ -115,7 +114,7 @@ export class Applier {
     if (op === RaftOp.Put || op === RaftOp.LeaseGrant) return "NoSpace";
     if (op !== RaftOp.Txn) return null;
     const { txn } = decodeTxnRequest(this.#request.buffer, this.#request.start, this.#request.end);
-    return txnCost(inputOf(txn)) > 0 ? "NoSpace" : null;
+    return txnCost(txn) > 0 ? "NoSpace" : null;
   }
 
   #operate(): void {
@@ -126,7 +125,7 @@ export class Applier {
       case RaftOp.DeleteRange:
         return this.#applyDeleteRange(buffer, start, end);
       case RaftOp.Txn: {
-        this.#outcome.txn = this.#parts.store.txn(inputOf(decodeTxnRequest(buffer, start, end).txn), true);
+        this.#outcome.txn = this.#parts.store.txn(decodeTxnRequest(buffer, start, end).txn, true);
         return;
       }
       case RaftOp.Compaction:

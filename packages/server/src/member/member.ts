@@ -130,6 +130,8 @@ const REPLAY_MS = 100;
 const FLUSH_BYTES = 16 * 1024 * 1024;
 /** ... and beyond this writes are refused until the disk has caught up. */
 const MAX_UNFLUSHED_BYTES = 512 * 1024 * 1024;
+/** A member that has written nothing for so long gives up what only writing needs. */
+const REST_AFTER_MS = 10_000;
 const NO_USER = new Uint8Array(0);
 
 export class Member implements ConsensusOwner {
@@ -480,8 +482,10 @@ export class Member implements ConsensusOwner {
     // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
     this.#pending.expire(nowMs - this.requestTimeoutMs, isLeaderless ? "ContextDeadlineExceeded" : "Timeout");
     this.#expireLeases();
+    if (nowMs - this.#lastFlushMs > REST_AFTER_MS) this.backend.storage.rest();
     this.#owner.flush();
   }
+  #lastFlushMs = 0;
 
   #expireLeases(): void {
     for (const id of this.lessor.expired()) {
@@ -509,6 +513,7 @@ export class Member implements ConsensusOwner {
     const waiters = this.#flushWaiters;
     this.#flushWaiters = [];
     const startedMs = this.options.clock.monotonicMs();
+    this.#lastFlushMs = startedMs;
     const confState = this.#confState;
     this.backend.flush((error) => {
       if (error !== null) {

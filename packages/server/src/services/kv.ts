@@ -34,14 +34,13 @@ import {
 } from "@quorate/api";
 import { CompactionRequest } from "@quorate/api/messages";
 import { checkTxn, isReadOnlyTxn, isSerializableTxn, RecordSpan, txnCost } from "@quorate/mvcc";
-import { inputOf } from "../member/txn-input.ts";
 import type { Method, ServerCall } from "@quorate/rpc";
 import { answerWriter, failThrown, failWith, respondWith } from "../answer.ts";
 import type { ReadWaiter } from "../member/consensus.ts";
 import type { Member } from "../member/member.ts";
 import type { Outcome } from "../member/outcome.ts";
 import type { Pending, ProposalHandler } from "../member/pending.ts";
-import { respondRange, writeRange } from "./range-answer.ts";
+import { respondRange } from "./range-answer.ts";
 import { streamRange } from "./range-stream.ts";
 import { writeTxnAnswer } from "./txn-answer.ts";
 
@@ -142,10 +141,10 @@ class KvService {
   txn(call: ServerCall, buffer: Uint8Array, start: number, end: number): void {
     try {
       const { txn, isCanonical } = decodeTxnRequest(buffer, start, end);
-      const costBytes = txnCost(inputOf(txn));
+      const costBytes = txnCost(txn);
       if (costBytes > 0 && !this.#member.admitsWrite(call, costBytes)) return;
-      checkTxn(inputOf(txn), this.#member.limits.maxTxnOps);
-      if (isReadOnlyTxn(inputOf(txn))) {
+      checkTxn(txn, this.#member.limits.maxTxnOps);
+      if (isReadOnlyTxn(txn)) {
         this.#readOnlyTxn(call, txn, buffer, start, end);
       } else if (isCanonical) {
         this.#member.propose(RaftOp.Txn, buffer, start, end, this.#txnHandler, call, null);
@@ -237,12 +236,12 @@ class KvService {
   }
 
   #readOnlyTxn(call: ServerCall, txn: TxnRequest, buffer: Uint8Array, start: number, end: number): void {
-    if (isSerializableTxn(inputOf(txn)) || this.#member.mayReadNow) this.#answerReadOnlyTxn(call, txn);
+    if (isSerializableTxn(txn) || this.#member.mayReadNow) this.#answerReadOnlyTxn(call, txn);
     else this.#member.read(new WaitingRead(call, Buffer.from(buffer.subarray(start, end)), this.#txnAgain));
   }
 
   #answerReadOnlyTxn(call: ServerCall, txn: TxnRequest): void {
-    const result = this.#member.store.txn(inputOf(txn), true);
+    const result = this.#member.store.txn(txn, true);
     writeTxnAnswer(answerWriter, this.#member, result);
     respondWith(call, answerWriter);
   }

@@ -40,6 +40,24 @@ export function storageSuite(name: string, makeHarness: () => StorageHarness): v
     await close(storage);
   });
 
+  claim(
+    "after a rest it reads and commits as before, and may rest, defragment and close at any time",
+    async (harness) => {
+      const storage = harness.open();
+      storage.rest();
+      await commit(storage, batchOf([["2/0", "two"]], []));
+      storage.rest();
+      storage.rest();
+      assert.equal(read(storage, 2, 0), "two");
+      await commit(storage, batchOf([["3/0", "three"]], []));
+      assert.deepEqual(collect(storage), ["2/0 two", "3/0 three"]);
+      storage.rest();
+      await promised((done) => storage.defragment(done));
+      storage.rest();
+      await close(storage);
+    },
+  );
+
   claim("a commit is read back from done on, and after reopening", async (harness) => {
     let storage = harness.open();
     const batch = batchOf(

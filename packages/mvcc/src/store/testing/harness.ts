@@ -230,12 +230,11 @@ export function compare(key: string, rest: Partial<CompareInput>): CompareInput 
 }
 
 export function op(input: RangeInput | PutInput | DeleteRangeInput | TxnInput | null): OpInput {
-  const none = { requestRange: null, requestPut: null, requestDeleteRange: null, requestTxn: null };
-  if (input === null) return none;
-  if ("success" in input) return { ...none, requestTxn: input };
-  if ("value" in input) return { ...none, requestPut: input };
-  if ("limit" in input) return { ...none, requestRange: input };
-  return { ...none, requestDeleteRange: input };
+  if (input === null) return { kind: "none", request: null };
+  if ("success" in input) return { kind: "txn", request: input };
+  if ("value" in input) return { kind: "put", request: input };
+  if ("limit" in input) return { kind: "range", request: input };
+  return { kind: "deleteRange", request: input };
 }
 
 export function txn(

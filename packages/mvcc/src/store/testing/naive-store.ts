@@ -191,7 +191,7 @@ export class NaiveStore {
   #plan(input: TxnInput): NaivePlan {
     const succeeded = input.compare.every((compare) => this.#holds(compare));
     const ops = succeeded ? input.success : input.failure;
-    return { succeeded, steps: ops.map((op) => ({ op, nested: op.requestTxn && this.#plan(op.requestTxn) })) };
+    return { succeeded, steps: ops.map((op) => ({ op, nested: op.kind === "txn" ? this.#plan(op.request) : null })) };
   }
 
   #holds(compare: CompareInput): boolean {
@@ -205,14 +205,14 @@ export class NaiveStore {
 
   #checkPlan(plan: NaivePlan, earlier: OpInput[]): void {
     for (const { op, nested } of plan.steps) {
-      if (op.requestRange !== null && op.requestRange.revision !== 0) {
-        if (op.requestRange.revision > this.revision) throw new Refused("FutureRevision");
-        if (op.requestRange.revision < this.compactRevision) throw new Refused("Compacted");
+      if (op.kind === "range" && op.request.revision !== 0) {
+        if (op.request.revision > this.revision) throw new Refused("FutureRevision");
+        if (op.request.revision < this.compactRevision) throw new Refused("Compacted");
       }
-      if (op.requestPut !== null) {
-        this.#checkPut(op.requestPut);
-        const { key, ignoreValue, ignoreLease } = op.requestPut;
-        const isGone = earlier.some((e) => e.requestDeleteRange !== null && covers(e.requestDeleteRange, text(key)));
+      if (op.kind === "put") {
+        this.#checkPut(op.request);
+        const { key, ignoreValue, ignoreLease } = op.request;
+        const isGone = earlier.some((e) => e.kind === "deleteRange" && covers(e.request, text(key)));
         if ((ignoreValue || ignoreLease) && isGone) throw new Refused("KeyNotFound");
       }
       earlier.push(op);
@@ -222,9 +222,9 @@ export class NaiveStore {
 
   #execute(plan: NaivePlan): object {
     const responses: object[] = plan.steps.map(({ op, nested }) => {
-      if (op.requestRange !== null) return this.range(op.requestRange);
-      if (op.requestPut !== null) return this.#put(op.requestPut);
-      if (op.requestDeleteRange !== null) return this.#delete(op.requestDeleteRange);
+      if (op.kind === "range") return this.range(op.request);
+      if (op.kind === "put") return this.#put(op.request);
+      if (op.kind === "deleteRange") return this.#delete(op.request);
       return nested ? this.#execute(nested) : {};
     });
     return { succeeded: plan.succeeded, responses };
