@@ -133,6 +133,42 @@ export function isInstalled(program: string, versionArgument = "--version"): boo
   }
 }
 
+export interface ProcessEnd {
+  /** Exit code, or the name of the signal that ended it. */
+  readonly code: number | string;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs `quorate` with exactly these arguments until it ends by itself; for refusals, help and versions. */
+export function runQuorate(
+  args: readonly string[],
+  options: { readonly environment?: Readonly<Record<string, string>>; readonly cwd?: string } = {},
+): Promise<ProcessEnd> {
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...options.environment },
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+    stdout += chunk;
+  });
+  child.stderr.setEncoding("utf8").on("data", (chunk: string) => {
+    stderr += chunk;
+  });
+  // What should be refused but runs would hold the suite.
+  const timer = setTimeout(() => child.kill("SIGKILL"), READY_MS);
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code, signal) => {
+      clearTimeout(timer);
+      resolve({ code: code ?? signal!, stdout, stderr });
+    });
+  });
+}
+
 export function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const server = createServer();
