@@ -442,17 +442,29 @@ describe("checkpoint", () => {
     load(file);
   });
 
-  test("altered and missing bytes are refused in a checkpoint of many blocks", () => {
+  test("altered, missing and exchanged bytes are refused in a checkpoint of many blocks", () => {
     const file = saved(sample(15_000));
     assert.ok(file.length > 600_000, `${file.length} bytes`);
     const below = seededBelow(3);
     for (let i = 0; i < 40; i++) {
       const at = below(file.length);
-      file[at]! ^= 1 + below(255);
+      const mask = 1 + below(255);
+      file[at]! ^= mask;
       assert.throws(() => load(file), { kind: "KeyIndexCheckpoint" });
-      file.fill(saved(sample(15_000)).subarray(at, at + 1), at, at + 1);
+      file[at]! ^= mask;
       assert.throws(() => load(file.subarray(0, at)), { kind: "KeyIndexCheckpoint" });
     }
+    // Whole blocks, each with a checksum of its own: left out, repeated, exchanged.
+    const blocks: Buffer[] = [file.subarray(0, 8)];
+    for (let at = 8; at < file.length; at += blocks.at(-1)!.length) {
+      blocks.push(file.subarray(at, at + 8 + (file.readUInt32LE(at) || 16)));
+    }
+    assert.ok(blocks.length >= 5);
+    const [magic, first, second, ...rest] = blocks as [Buffer, Buffer, Buffer, ...Buffer[]];
+    for (const order of [[first, ...rest], [first, first, second, ...rest], [second, first, ...rest], [rest.at(-1)!]]) {
+      assert.throws(() => load(Buffer.concat([magic, ...order])), { kind: "KeyIndexCheckpoint" });
+    }
+    load(Buffer.concat(blocks));
   });
 
   test("a checkpoint cut short anywhere is refused", () => {
