@@ -79,7 +79,7 @@ export class RunningServer {
     this.#ready = new Promise((resolve) => {
       this.#becameReady = resolve;
     });
-    const metrics = new ServerMetrics(config.extensiveMetrics, world.clock);
+    const metrics = new ServerMetrics(config.extensiveMetrics, config.slowRequestMs, world.clock, log.for("rpc"));
     this.#member = new Member(
       parts,
       {

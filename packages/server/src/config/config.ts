@@ -63,7 +63,6 @@ export interface TlsConfig {
   readonly requireClientCertificate: boolean;
   readonly minVersion: "TLSv1.2" | "TLSv1.3";
   readonly maxVersion: "TLSv1.2" | "TLSv1.3";
-  readonly cipherSuites: readonly string[];
 }
 
 /** Smaller heartbeats or elections than these make no sense; larger ones are a typing error (etcd's rules). */
@@ -218,10 +217,6 @@ function tlsOf(text: (name: string) => string, truth: (name: string) => boolean)
   if (minVersion === "TLSv1.3" && maxVersion === "TLSv1.2") {
     throw new ConfigError("min version (TLS1.3) is greater than max version (TLS1.2)");
   }
-  const cipherSuites = list(text("cipher-suites"));
-  if (cipherSuites.length > 0 && minVersion === "TLSv1.3") {
-    throw new ConfigError("cipher suites cannot be configured when only TLS1.3 is enabled");
-  }
   const trustedCaFile = text("trusted-ca-file");
   return {
     certFile,
@@ -230,7 +225,6 @@ function tlsOf(text: (name: string) => string, truth: (name: string) => boolean)
     requireClientCertificate: truth("client-cert-auth") || trustedCaFile !== "",
     minVersion,
     maxVersion,
-    cipherSuites,
   };
 }
 

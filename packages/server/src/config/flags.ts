@@ -203,7 +203,7 @@ export const FLAGS: readonly Flag[] = [
     peerTls("skip-client-san-verification"),
   ),
   flag("self-signed-cert-validity", "unsigned", "1", "later", "Years an auto-tls certificate is valid."),
-  flag("cipher-suites", "list", "", "built", "TLS 1.2 cipher suites, IANA names."),
+  flag("cipher-suites", "list", "", "later", "TLS 1.2 cipher suites, IANA names."),
   flag("tls-min-version", "string", "TLS1.2", "built", "TLS1.2 or TLS1.3."),
   flag("tls-max-version", "string", "", "built", "TLS1.2, TLS1.3 or empty."),
   flag("cors", "list", "*", "built", "Origins allowed."),

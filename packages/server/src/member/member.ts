@@ -480,7 +480,8 @@ export class Member implements ConsensusOwner {
     const nowMs = this.options.clock.monotonicMs();
     const isLeaderless = this.#consensus.leader === NO_NODE;
     // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
-    this.#pending.expire(nowMs - this.requestTimeoutMs, isLeaderless ? "ContextDeadlineExceeded" : "Timeout");
+    const reason = isLeaderless ? "ContextDeadlineExceeded" : "Timeout";
+    this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, reason);
     this.#expireLeases();
     if (nowMs - this.#lastFlushMs > REST_AFTER_MS) this.backend.storage.rest();
     this.#owner.flush();

@@ -55,14 +55,17 @@ export class PendingProposals {
     return pending;
   }
 
-  /** Fails every proposal begun before `beforeMs`. A Map keeps insertion order, so the oldest come first. */
-  expire(beforeMs: number, error: ErrorKind): void {
+  /** Fails every proposal begun before `beforeMs`; returns how many. A Map keeps insertion order: the oldest come first. */
+  expire(beforeMs: number, error: ErrorKind): number {
+    let count = 0;
     for (const pending of this.#byId.values()) {
-      if (pending.startedMs >= beforeMs) return;
+      if (pending.startedMs >= beforeMs) break;
+      count++;
       this.#byId.delete(pending.idLow);
       pending.isAbandoned = true;
       pending.handler.failed(pending, error);
     }
+    return count;
   }
 
   failAll(error: ErrorKind): void {

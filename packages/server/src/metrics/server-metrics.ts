@@ -11,7 +11,8 @@ import { AlarmType, methods, StatusCode } from "@quorate/api";
 import { idText } from "@quorate/membership";
 import { NO_NODE } from "@quorate/raft";
 import type { RpcObserver, RpcServer } from "@quorate/rpc";
-import type { Clock } from "@quorate/world";
+import type { Clock, Log } from "@quorate/world";
+import { formatDuration } from "../config/duration.ts";
 import type { Member } from "../member/member.ts";
 import { VERSIONS } from "../versions.ts";
 import { type Counter, exponentialBounds, type Histogram, MetricsRegistry } from "./exposition.ts";
@@ -29,6 +30,7 @@ interface MethodCounters {
   readonly sent: Counter;
   readonly handled: readonly Counter[];
   readonly seconds: Histogram | null;
+  readonly isUnary: boolean;
 }
 
 export class ServerMetrics {
@@ -38,7 +40,8 @@ export class ServerMetrics {
   readonly #checks = new Map<string, { readonly ok: Counter; readonly failed: Counter }>();
   readonly #closed = new Map<string, Counter>();
 
-  constructor(isExtensive: boolean, clock: Clock) {
+  /** Calls that take longer than `slowRequestMs` are logged. */
+  constructor(isExtensive: boolean, slowRequestMs: number, clock: Clock, log: Log) {
     const registry = this.#registry;
     for (const method of methods) {
       // etcd makes no zero series for these two either; calls of them are counted nowhere.
@@ -62,7 +65,11 @@ export class ServerMetrics {
         const counters = byPath.get(path);
         if (counters === undefined) return;
         counters.handled[code]?.add();
-        counters.seconds?.observe((clock.monotonicMs() - startedMs) / 1000);
+        const tookMs = clock.monotonicMs() - startedMs;
+        counters.seconds?.observe(tookMs / 1000);
+        if (tookMs > slowRequestMs && counters.isUnary) {
+          log.warn("request stats", { "time spent": formatDuration(tookMs), method: path, code: CODE_NAMES[code] });
+        }
       },
       messageReceived(path, bytes) {
         byPath.get(path)?.received.add();
@@ -310,6 +317,7 @@ function countersOf(registry: MetricsRegistry, path: string, kind: string, isExt
           labels,
         )
       : null,
+    isUnary: kind === "unary",
   };
 }
 

@@ -2,7 +2,7 @@
  * etcdserverpb.Maintenance: status, alarms, hashes and defragmentation. Hashes run in slices between turns, on a revision
  * held against compaction, so that a million keys do not stop the loop.
  */
-import { AlarmAction, RaftOp } from "@quorate/api";
+import { AlarmType, RaftOp } from "@quorate/api";
 import {
   AlarmRequest,
   AlarmResponse,
@@ -24,6 +24,8 @@ import { answer, headerOf, proposeFor, unary } from "./simple.ts";
 /** Records hashed in one turn: about a millisecond. */
 const HASH_SLICE_RECORDS = 1000;
 
+const ALARM_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(AlarmType).map(([name, type]) => [type, name]));
+
 export function maintenanceMethods(member: Member): [string, Method][] {
   return [
     unary("/etcdserverpb.Maintenance/Status", StatusRequest, (call) => answerStatus(member, call)),
@@ -31,11 +33,6 @@ export function maintenanceMethods(member: Member): [string, Method][] {
     unary("/etcdserverpb.Maintenance/HashKV", HashKVRequest, (call, { revision }) => hashKv(member, call, revision)),
     unary("/etcdserverpb.Maintenance/Defragment", DefragmentRequest, (call) => defragment(member, call)),
     unary("/etcdserverpb.Maintenance/Alarm", AlarmRequest, (call, request) => {
-      // Raising and clearing by hand come with the rest of the alarms' machinery.
-      if (request.action !== AlarmAction.GET) {
-        call.fail(StatusCode.Unimplemented, "quorate: only AlarmAction GET is supported yet");
-        return;
-      }
       proposeFor(member, call, RaftOp.Alarm, AlarmRequest, request, (outcome) => {
         answer(call, AlarmResponse, {
           header: headerOf(member),
@@ -46,12 +43,11 @@ export function maintenanceMethods(member: Member): [string, Method][] {
   ];
 }
 
-const ALARM_NAMES = ["NONE", "NOSPACE", "CORRUPT"];
-
 function answerStatus(member: Member, call: ServerCall): void {
   const errors: string[] = member.leader === NO_NODE ? ["etcdserver: no leader"] : [];
-  for (const { memberId, alarm } of member.alarms.list(0))
-    errors.push(`memberID:${memberId} alarm:${ALARM_NAMES[alarm]}`);
+  for (const { memberId, alarm } of member.alarms.list(AlarmType.NONE)) {
+    errors.push(`memberID:${memberId} alarm:${ALARM_NAMES.get(alarm) ?? alarm}`);
+  }
   answer(call, StatusResponse, {
     header: headerOf(member),
     version: VERSIONS.etcd,
