@@ -247,12 +247,12 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
         this.isBlocked = true;
         this.#blockedSinceMs = this.owner.clock.monotonicMs();
       }
-    } else if (this.#unsentBytes() > this.limits.maxUnsentBytes && !this.isClosing) {
-      this.#isFlushing = false;
+    }
+    this.#isFlushing = false;
+    if (this.#unsentBytes() > this.limits.maxUnsentBytes && !this.isClosing) {
       this.fail(ErrorCode.EnhanceYourCalm, "unsent", "answers are not being read");
       return;
     }
-    this.#isFlushing = false;
     // More in this turn would keep others waiting; a synchronous peer may have made us write meanwhile.
     if (!this.isBlocked && (this.output.bytes > 0 || (this.scheduler.isBusy && this.scheduler.window > 0))) {
       this.touched();
@@ -260,7 +260,8 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   }
 
   #unsentBytes(): number {
-    return this.output.bytes + this.scheduler.queuedBytes + this.socket.writableLength;
+    const withUs = this.output.bytes + this.scheduler.queuedBytes;
+    return this.isBlocked ? withUs + this.socket.writableLength : withUs;
   }
 
   /** Writes a header block as HEADERS and, if need be, CONTINUATION. */

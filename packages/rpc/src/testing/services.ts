@@ -1,4 +1,5 @@
 /** Small services for tests, all under /t.Test/, and an observer that remembers. */
+import { StatusCode } from "../grpc/status.ts";
 import type { CallOwner, Method, RpcObserver, ServerCall, StreamHandler } from "../server/method.ts";
 
 /** /t.Test/Echo: the message back. */
@@ -45,8 +46,12 @@ export const chat: Method = {
 /** /t.Test/Count: a message of four bytes n makes n messages 0..n-1. */
 export const count: Method = {
   kind: "serverStream",
-  handle(call, buffer, start) {
-    const total = Buffer.from(buffer).readUInt32BE(start);
+  handle(call, buffer, start, end) {
+    const total = end - start === 4 ? Buffer.from(buffer).readUInt32BE(start) : Number.POSITIVE_INFINITY;
+    if (total > 100_000) {
+      call.fail(StatusCode.InvalidArgument, "not a number up to 100000");
+      return;
+    }
     for (let i = 0; i < total; i++) {
       const bytes = Buffer.alloc(4);
       bytes.writeUInt32BE(i);

@@ -4,7 +4,7 @@
  */
 import { HpackDecoder } from "../hpack/decoder.ts";
 import { literalBlock } from "../hpack/encoder.ts";
-import { clientPreface, FrameFlag, FrameType, readUint32, writeFrameHeader } from "../http2/frame.ts";
+import { clientPreface, FrameFlag, FrameType, maxFrameBytes, readUint32, writeFrameHeader } from "../http2/frame.ts";
 import type { RpcServer } from "../server/server.ts";
 import type { ServerConnection } from "../server/server-connection.ts";
 import { FakeSocket } from "./fake-socket.ts";
@@ -96,10 +96,14 @@ export class WirePeer {
 
   /** A whole unary request. */
   request(streamId: number, path: string, body: Uint8Array | string, more: [string, string][] = []): Buffer {
-    return Buffer.concat([
-      this.headers(streamId, requestFields(path, more)),
-      frame(FrameType.Data, FrameFlag.EndStream, streamId, message(body)),
-    ]);
+    const parts = [this.headers(streamId, requestFields(path, more))];
+    const bytes = message(body);
+    for (let at = 0; at < bytes.length; at += maxFrameBytes) {
+      const piece = bytes.subarray(at, at + maxFrameBytes);
+      const flags = at + piece.length === bytes.length ? FrameFlag.EndStream : 0;
+      parts.push(frame(FrameType.Data, flags, streamId, piece));
+    }
+    return Buffer.concat(parts);
   }
 
   /** The frames that came since the last call. */
