@@ -49,6 +49,7 @@ export class RunningServer {
       timers: new MachineTimers(),
       random: new MachineRandom(),
       log: log.for("member"),
+      raftLog: log.for("raft/raft.ts", "raft"),
     };
     logStart(config, log);
     const { parts, lock } = await openDataDirectory(config, world);
