@@ -9,7 +9,8 @@ import { preload } from "./load/preload.ts";
 import { MeasuredServer, type ServerKind } from "./load/servers.ts";
 
 const MILLION = 1_000_000;
-const SETTLE_MS = 5000;
+/** Idle means idle: a member that has written nothing for ten seconds gives up what only writing needs. */
+const SETTLE_MS = 15_000;
 const MEGABYTE = 1e6;
 
 interface Seen {

@@ -13,7 +13,7 @@ import { join } from "node:path";
 export type ServerKind = "etcd" | "quorate";
 
 const ETCD = process.env.ETCD ?? "etcd";
-const QUORATE = join(import.meta.dirname, "../../packages/cli/src/main.ts");
+const QUORATE = join(import.meta.dirname, "../../dist/quorate.js");
 const CLOCK_TICKS_PER_SECOND = 100;
 
 export class MeasuredServer {
