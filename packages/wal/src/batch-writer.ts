@@ -14,7 +14,6 @@ import {
   ENTRY_FIXED_BYTES,
   LABEL,
   PAGE_BYTES,
-  PAYLOAD_BYTES,
   RecordKind,
   SECTOR_BYTES,
   sectorsFor,
@@ -147,9 +146,4 @@ export class BatchWriter {
     this.buffer.set(value, this.#at);
     this.#at += value.length;
   }
-}
-
-/** How many bytes of a batch fit into `sectorCount` sectors. */
-export function logicalCapacity(sectorCount: number): number {
-  return sectorCount * PAYLOAD_BYTES;
 }

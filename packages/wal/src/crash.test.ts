@@ -5,7 +5,17 @@ import { type Entry, type HardState, index, term } from "@quorate/raft";
 import type { SnapshotMark } from "./records.ts";
 import type { Replay } from "./replay.ts";
 import { SeededRandom, SimDisk, systemError } from "./testing/index.ts";
-import { createWal, DIRECTORY, described, entry, hardState, newDisk, openWal } from "./testing/wal-fixture.ts";
+import {
+  createWal,
+  DIRECTORY,
+  described,
+  entry,
+  finish,
+  hardState,
+  newDisk,
+  openWal,
+  save,
+} from "./testing/wal-fixture.ts";
 import { Wal } from "./wal.ts";
 
 /** The dumb twin of a log: what it must contain. */
@@ -150,12 +160,15 @@ test("whatever crashes, kills and disk errors happen, every acknowledged save su
       const allowed = outcome === null ? [twin] : operation.outcomes;
       const found = allowed.find((each) => isSame(opened.replay, each));
       assert.ok(found !== undefined, `seed ${seed} step ${step}: ${operation.name}`);
-      // What was read must itself be durable: a loss of power right after must not take it back.
-      disk.crash();
-      const again = openWal(disk);
-      assert.ok(isSame(again.replay, found), `seed ${seed} step ${step}: ${operation.name}, read again`);
-      wal = again.wal;
-      twin = { ...fromReplay(again.replay), lastIndex: found.lastIndex };
+      let current = opened;
+      if (random.below(2) === 0) {
+        // What was read must itself be durable: a loss of power right after must not take it back.
+        disk.crash();
+        current = openWal(disk);
+        assert.ok(isSame(current.replay, found), `seed ${seed} step ${step}: ${operation.name}, read again`);
+      }
+      wal = current.wal;
+      twin = { ...fromReplay(current.replay), lastIndex: found.lastIndex };
     }
   }
   assert.ok(interruptions > 100 && failures > 50, `${interruptions} interruptions, ${failures} failures`);
@@ -210,13 +223,62 @@ test("an error at any call makes the log unusable, loses nothing, and the next o
       const opened = openWal(disk);
       wal = opened.wal;
       assert.ok(opened.replay.lastIndex === last || opened.replay.lastIndex === last + 1, `call ${failAt}`);
-      const next = opened.replay.lastIndex + 1;
-      let isSaved = false;
-      wal.save([entry(next)], null, (error) => {
-        isSaved = error === null;
-      });
-      disk.runPending();
-      assert.ok(isSaved);
+      // Into the next segments, so that whatever the error left behind comes into use.
+      let next: number = opened.replay.lastIndex;
+      for (let i = 0; i < 50; i++) save(disk, wal, [entry(++next, 1, 600)]);
+      disk.crash();
+      const { replay } = openWal(disk);
+      assert.equal(replay.lastIndex, next, `call ${failAt}`);
+    }
+  }
+});
+
+// covers: WA-06
+test("after a kill before any call, what the next process writes survives a loss of power at any time", () => {
+  const killed = new Error("killed");
+  for (let killAt = 1; ; killAt++) {
+    let isKilled = false;
+    for (const savesAfter of [3, 12, 22, 30, 50]) {
+      const disk = newDisk(killAt * 100 + savesAfter);
+      const wal = createWal(disk);
+      let calls = 0;
+      let last = 0;
+      disk.onCall = (call, path) => {
+        if (++calls === killAt) throw killed;
+        // The first segments cannot be prepared after a save, so that the cut within one must make them.
+        return call === "open" && !isInSave && last < 20 ? systemError("ENOSPC", call, path) : null;
+      };
+      let isInSave = false;
+      try {
+        while (last < 65) {
+          isInSave = true;
+          wal.save([entry(last + 1, 1, 600)], hardState(1, last), (error) => {
+            assert.equal(error, null);
+            last++;
+          });
+          isInSave = false;
+          disk.runPending();
+          if (wal.failure !== null) throw wal.failure;
+        }
+        const mark = { index: index(60), term: term(1), confState: Buffer.alloc(3) };
+        finish(disk, (done) => wal.saveSnapshotMark(mark, null, done));
+        wal.release(index(60));
+      } catch {
+        assert.ok(calls >= killAt);
+        isKilled = true;
+      }
+      disk.onCall = null;
+      disk.kill();
+      const opened = openWal(disk);
+      assert.ok(opened.replay.lastIndex >= last);
+      let next: number = opened.replay.lastIndex;
+      for (let i = 0; i < savesAfter; i++) save(disk, opened.wal, [entry(++next, 1, 600)]);
+      disk.crash();
+      assert.equal(openWal(disk).replay.lastIndex, next, `killed before call ${killAt}, then ${savesAfter} saves`);
+    }
+    if (!isKilled) {
+      assert.ok(killAt > 70);
+      break;
     }
   }
 });

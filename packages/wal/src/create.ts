@@ -86,7 +86,6 @@ export function createLog(options: CreateLogOptions): OpenedLog {
     disk.rename(creating, path);
     disk.syncDirectory(directory);
     return {
-      disk,
       segmentBytes,
       identity,
       metadata,

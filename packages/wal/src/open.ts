@@ -9,11 +9,13 @@
 import { Buffer } from "node:buffer";
 import type { Index } from "@quorate/raft";
 import type { Disk, DiskFile, Log } from "@quorate/world";
-import { diskError, isNoSpace, WalMissingError, WalSnapshotMissingError } from "./errors.ts";
+import { diskError, isNoSpace, WalMissingError, WalSnapshotMissingError, WalTooLargeError } from "./errors.ts";
 import {
   BROKEN_SUFFIX,
   CREATING_SUFFIX,
   checkSegmentBytes,
+  maxConfStateBytes,
+  maxMetadataBytes,
   PAGE_BYTES,
   SECTOR_BYTES,
   segmentName,
@@ -107,6 +109,7 @@ class Opener {
     const tornSectors = reader.tornSectors(position);
     if (tornSectors > 0) this.#noteTorn(reader, position, tornSectors);
     this.#checkReach(builder, reader, position);
+    this.#checkSizes(builder);
 
     // From here on the log is accepted, and the disk may be changed.
     this.#settle(reader, lastBatch, position);
@@ -115,7 +118,6 @@ class Opener {
     const replay = builder.build();
     return {
       opened: {
-        disk: this.#disk,
         segmentBytes: this.#options.segmentBytes,
         identity,
         metadata: replay.metadata,
@@ -244,6 +246,19 @@ class Opener {
     if (builder.lastIndex < mustReach) {
       const reason = `the log ends at index ${builder.lastIndex}, but index ${mustReach} is known to have been in it`;
       throw reader.corrupt(position, reason);
+    }
+  }
+
+  /** What every head repeats was accepted for another segment size, perhaps, and must fit the present one. */
+  #checkSizes(builder: ReplayBuilder): void {
+    const { segmentBytes } = this.#options;
+    const metadataBytes = builder.build().metadata.length;
+    const confStateBytes = builder.newestMark?.confState.length ?? 0;
+    if (metadataBytes > maxMetadataBytes(segmentBytes)) {
+      throw new WalTooLargeError("metadata", metadataBytes, maxMetadataBytes(segmentBytes));
+    }
+    if (confStateBytes > maxConfStateBytes(segmentBytes)) {
+      throw new WalTooLargeError("conf state", confStateBytes, maxConfStateBytes(segmentBytes));
     }
   }
 

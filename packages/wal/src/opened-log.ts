@@ -1,11 +1,10 @@
 /** What `create` and `open` hand to a `Wal`: everything it needs to go on writing. All of it is transferred. */
 import type { HardState } from "@quorate/raft";
-import type { Disk, DiskFile } from "@quorate/world";
+import type { DiskFile } from "@quorate/world";
 import type { SnapshotMark } from "./records.ts";
 import type { SpareSegments } from "./spare-segments.ts";
 
 export interface OpenedLog {
-  readonly disk: Disk;
   readonly segmentBytes: number;
   readonly identity: bigint;
   readonly metadata: Uint8Array;

@@ -213,9 +213,10 @@ test("any single damaged byte is either without effect or refused with file and 
   const expected = described(entries(3, 3, 1, 200)).concat(described(entries(4, 8)));
   const used = usedSectors(good) * SECTOR;
   assert.ok(used > 3000);
+  const lastBatch = used - SECTOR;
   let refused = 0;
-  for (let at = 0; at < good.length; at += at < used ? 1 : 11) {
-    disk.damage(path, at, Uint8Array.of(good[at]! ^ (at % 9 === 8 ? 0xff : 1 << (at % 9))));
+  const attempt = (at: number, flip: number): void => {
+    disk.damage(path, at, Uint8Array.of(good[at]! ^ flip));
     try {
       const opened = openWal(disk);
       assert.deepEqual(described(opened.replay.entries), expected, `offset ${at}`);
@@ -228,8 +229,11 @@ test("any single damaged byte is either without effect or refused with file and 
       assert.ok(kind === "WalCorrupt" || kind === "WalVersion", `offset ${at}: ${error}`);
       assert.match(String(error), /0000000000000001\.wal/);
     }
-    disk.damage(path, 0, good);
-  }
+    disk.damage(path, at, good.subarray(at, at + 1));
+  };
+  for (let at = 0; at < good.length; at += at < used ? 1 : 11) attempt(at, at % 9 === 8 ? 0xff : 1 << (at % 9));
+  // The header of the last batch, bit by bit: nothing but its own check vouches for the length.
+  for (let at = lastBatch; at < lastBatch + 12; at++) for (let bit = 0; bit < 8; bit++) attempt(at, 1 << bit);
   // What is not refused is padding behind the last record of a batch, and blocks never written.
   assert.ok(refused > 1500, `${refused} refused`);
 });

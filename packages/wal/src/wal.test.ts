@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { Entry, EntryType, index, term } from "@quorate/raft";
 import { BrokenInvariant, type Log, silentLog } from "@quorate/world";
 import type { SnapshotMark } from "./records.ts";
+import { SeededRandom } from "./testing/index.ts";
 import {
   createWal,
   DIRECTORY,
@@ -280,6 +281,21 @@ test("released segments are recycled, the one that holds the index stays", () =>
   assert.ok(wal.sizeBytes <= 4 * SEGMENT_BYTES, `${wal.sizeBytes}`);
 });
 
+// covers: WA-18
+test("a segment is released only when its last entry lies before the index", () => {
+  const disk = newDisk(24);
+  const wal = createWal(disk);
+  const path = `${DIRECTORY}/0000000000000001.wal`;
+  let last = 0;
+  // Each entry takes a sector, and the head another.
+  while (last < SEGMENT_BYTES / 512 + 5) save(disk, wal, [entry(++last, 1, 400)], hardState(1, last));
+  finish(disk, (done) => wal.saveSnapshotMark(mark(last), null, done));
+  wal.release(index(SEGMENT_BYTES / 512 - 1));
+  assert.ok(disk.exists(path), "the last entry of the segment is at this index");
+  wal.release(index(SEGMENT_BYTES / 512));
+  assert.ok(!disk.exists(path));
+});
+
 test("over many lives of its files the log stays the same size and right", () => {
   const disk = newDisk(15);
   let wal = createWal(disk);
@@ -394,6 +410,12 @@ test("the segment size may change between openings", () => {
   }
   wal.close();
   assert.equal(openWal(disk).replay.lastIndex, 600);
+
+  const large = newDisk(25);
+  const metadata = new Uint8Array(2000);
+  const random = new SeededRandom(1);
+  Wal.create({ disk: large, directory: DIRECTORY, metadata, random, log: silentLog, segmentBytes: 65_536 }).close();
+  assert.throws(() => openWal(large), { kind: "WalTooLarge", message: /metadata of 2000 bytes: the limit is 1024/ });
   assert.throws(() => openWal(disk, { segmentBytes: 20_000 }), RangeError);
 });
 

@@ -72,7 +72,6 @@ export type SaveDone = (error: Error | null) => void;
 const NO_ENTRIES: readonly Entry[] = [];
 
 export class Wal {
-  readonly #disk: Disk;
   readonly #segmentBytes: number;
   readonly #identity: bigint;
   readonly #salt: number;
@@ -133,7 +132,6 @@ export class Wal {
   }
 
   private constructor(opened: OpenedLog) {
-    this.#disk = opened.disk;
     this.#segmentBytes = opened.segmentBytes;
     this.#identity = opened.identity;
     this.#salt = saltOf(opened.identity);

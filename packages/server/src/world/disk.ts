@@ -8,9 +8,9 @@ import fs from "node:fs";
 import type { Disk, DiskFile } from "@quorate/world";
 
 /**
- * How `writeDurably` gets bytes to the disk. "dsync" is one write to a descriptor opened with O_DSYNC: one hop through
- * the thread pool, measured 20 to 30 % below "fdatasync", which is a write followed by fdatasync (see
- * `packages/wal/bench/save.ts`). Outside Linux O_DSYNC does not reach the platter, while libuv's fdatasync does.
+ * How `writeDurably` gets bytes to the disk. "dsync" is one write to a descriptor opened with O_DSYNC, so one hop through
+ * the thread pool; "fdatasync" is a write and then fdatasync, two hops, which cost the event loop about a third more
+ * (`packages/wal/bench/save.ts`). Outside Linux O_DSYNC need not reach the medium, while libuv's fdatasync does.
  */
 export type DurableWriteMethod = "dsync" | "fdatasync";
 

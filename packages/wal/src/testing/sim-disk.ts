@@ -255,7 +255,7 @@ export class SimDisk implements Disk {
         this.#defer(() => {
           // A deferred end that outlives its boot is dropped, whoever schedules it.
           if (boot !== this.#boot) return;
-          if (failure === null) flush(inode);
+          if (failure === null) flushRange(inode, position, position + end - start);
           else abandon(inode);
           done(failure);
         });
@@ -368,6 +368,14 @@ function flush(inode: Inode): void {
   if (inode.sizeBytes < inode.mediumSizeBytes) inode.medium.clearFrom(inode.sizeBytes);
   inode.mediumSizeBytes = inode.sizeBytes;
   inode.dirty.clear();
+}
+
+/** A durable write vouches for its own bytes only, not for what was written to the file before. */
+function flushRange(inode: Inode, from: number, until: number): void {
+  for (let sector = Math.floor(from / SECTOR_BYTES); sector * SECTOR_BYTES < until; sector++) {
+    if (inode.dirty.delete(sector)) copySector(inode.memory, inode.medium, sector);
+  }
+  inode.mediumSizeBytes = Math.max(inode.mediumSizeBytes, Math.min(until, inode.sizeBytes));
 }
 
 function abandon(inode: Inode): void {
