@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { KeyIndex } from "./key-index.ts";
 import { KEY_BYTES_MAX, NONE } from "./limits.ts";
-import { NaiveIndex, nameOf, seededBelow } from "./naive-index.ts";
 import { NodeList } from "./node-list.ts";
+import { NaiveIndex, nameOf, seededBelow } from "./testing/naive-index.ts";
 
 const ANY = Buffer.from([0]);
 

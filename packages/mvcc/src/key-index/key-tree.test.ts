@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 import { KeySlab } from "./key-slab.ts";
 import { KeyTree } from "./key-tree.ts";
 import { NONE } from "./limits.ts";
-import { seededBelow } from "./naive-index.ts";
+import { seededBelow } from "./testing/naive-index.ts";
 
 /** A tree with its slab, keys as latin1 texts. */
 class Fixture {
@@ -172,5 +172,18 @@ describe("pages", () => {
     for (const key of keys.splice(1000)) fixture.remove(key);
     assert.equal(fixture.tree.verify(), 1000);
     assert.ok(fixture.tree.leafFill > 0.25, `fill ${fixture.tree.leafFill}`);
+  });
+
+  test("removing all but a few scattered keys lowers the tree, level by level", () => {
+    const fixture = new Fixture();
+    const count = 120_000;
+    for (let i = 0; i < count; i++) fixture.insert(name("k", (i * 7919) % count));
+    assert.equal(fixture.tree.height, 3);
+    for (let i = 0; i < count; i++) if (i % 400 !== 0) fixture.remove(name("k", i));
+    assert.equal(fixture.tree.verify(), count / 400);
+    assert.equal(fixture.tree.height, 2);
+    for (let i = 400; i < count; i += 400) fixture.remove(name("k", i));
+    assert.equal(fixture.tree.verify(), 1);
+    assert.equal(fixture.tree.height, 1);
   });
 });

@@ -159,7 +159,12 @@ export class KeyTree {
     return this.#read(leaf, NEXT);
   }
 
-  /** Pages in use as a share of the keys they could hold: for benchmarks and tests. */
+  /** Levels, the leaves included; 0 without keys. */
+  get height(): number {
+    return this.#height;
+  }
+
+  /** Keys as a share of what the leaves could hold: for tests. */
   get leafFill(): number {
     let keys = 0;
     let leaves = 0;
