@@ -98,7 +98,7 @@ export class ClientConnection extends Connection {
   protected goAwayReceived(lastStreamId: number, code: number, debugText: string): void {
     this.isDraining = true;
     this.goodbye = `server sent GOAWAY, code ${code}${debugText === "" ? "" : `: ${debugText}`}`;
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.all()) {
       if (stream.id > lastStreamId) (stream as ClientStream).unseen();
     }
     if (this.streams.size === 0 && !this.isClosing) this.close("peer");

@@ -43,6 +43,7 @@ import { Output } from "./output.ts";
 import type { SendQueue } from "./send-queue.ts";
 import { headersFlags, type SchedulerOwner, SendScheduler } from "./send-scheduler.ts";
 import type { Stream } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /** Why a connection ended; the label of the owner's metric. */
@@ -105,7 +106,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   /** Why the socket broke, if it did. */
   socketError: Error | null = null;
   readonly owner: ConnectionOwner;
-  protected readonly streams: Map<number, Stream> = new Map();
+  protected readonly streams: StreamTable = new StreamTable();
   protected readonly decoder: HpackDecoder = new HpackDecoder();
   /** The highest stream id the peer has opened (server). */
   protected lastPeerStreamId = 0;
@@ -344,7 +345,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   // ---------------------------------------------------------------- streams
 
   protected addStream(stream: Stream): void {
-    this.streams.set(stream.id, stream);
+    this.streams.add(stream);
     this.#latest = stream;
     this.#streamsOpened++;
   }
@@ -354,7 +355,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     if (stream.isGone) return;
     stream.isGone = true;
     stream.gone();
-    this.streams.delete(stream.id);
+    this.streams.remove(stream.id);
     if (this.#latest === stream) this.#latest = null;
     if (stream.sending !== null) this.scheduler.forget(stream);
     if (stream.admittedBytes > 0) this.#releaseAdmission(stream);
@@ -467,7 +468,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   }
 
   protected abortStreams(): void {
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.all()) {
       this.forgetStream(stream);
       stream.aborted("connection", ErrorCode.NoError);
     }
@@ -813,7 +814,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     const change = value - this.peerInitialWindow;
     this.peerInitialWindow = value;
     this.scheduler.initialWindowChanged(value);
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.all()) {
       stream.sendWindow += change;
       if (stream.sendWindow > maxWindowBytes) {
         this.fail(ErrorCode.FlowControlError, "flow-control", "SETTINGS_INITIAL_WINDOW_SIZE overflows a window");
@@ -886,7 +887,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
 
   #wakeParked(): void {
     this.scheduler.isParkedForWindow = false;
-    for (const stream of this.streams.values()) this.scheduler.wake(stream);
+    for (const stream of this.streams.all()) this.scheduler.wake(stream);
   }
 
   #wake(stream: Stream): void {
@@ -1021,7 +1022,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
 
   /** Streams that make no progress: small frames after a second, an end after `stallTimeoutMs` (H2-12, H2-13). */
   #sweepQueues(nowMs: number): void {
-    for (const stream of this.streams.values()) {
+    for (const stream of this.streams.all()) {
       const queue = stream.sending;
       if (queue === null || (queue.isSourceWaiting && queue.bytes === 0)) continue;
       const waitedMs = nowMs - queue.progressMs;
