@@ -19,7 +19,7 @@ export interface RaftConfig {
    * commit index: whoever stored the state machine more eagerly than the hard state raises the latter first.
    */
   readonly applied: Index;
-  /** Encoded entry bytes per MsgApp; one entry is always allowed. Infinity: no limit. etcd: 1 MiB. */
+  /** Encoded entry bytes per MsgApp, at least 1; one entry is always allowed. Infinity: no limit. etcd: 1 MiB. */
   readonly maxSizePerMessageBytes: number;
   /** Encoded bytes of committed entries handed out and not yet applied; 0 means as maxSizePerMessageBytes. */
   readonly maxCommittedSizePerReadyBytes: number;
@@ -56,6 +56,9 @@ export function checkRaftConfig(config: RaftConfig): void {
   }
   if (!(config.electionTicks > config.heartbeatTicks)) {
     throw new InvalidConfig(`electionTicks is ${config.electionTicks}, must be greater than heartbeatTicks`);
+  }
+  if (!(config.maxSizePerMessageBytes > 0)) {
+    throw new InvalidConfig(`maxSizePerMessageBytes is ${config.maxSizePerMessageBytes}, must be greater than 0`);
   }
   if (!(config.maxInflightMessages > 0)) {
     throw new InvalidConfig(`maxInflightMessages is ${config.maxInflightMessages}, must be greater than 0`);

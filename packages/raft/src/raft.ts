@@ -17,6 +17,7 @@
  */
 import { assert, type Log, type Random } from "@quorate/world";
 import { Changer, type Configuration, restoreConfiguration } from "./changer.ts";
+import { checkMessage } from "./check-message.ts";
 import { confChangeOf, isEmptySnapshot } from "./codec.ts";
 import { asV2, type ConfChange, type ConfChangeV2 } from "./conf-change.ts";
 import { checkRaftConfig, type RaftConfig } from "./config.ts";
@@ -1222,44 +1223,4 @@ function isSameConfig(a: ConfState, b: ConfState): boolean {
     same(a.learnersNext, b.learnersNext) &&
     a.autoLeave === b.autoLeave
   );
-}
-
-/** Refuses what would break our own log if it were believed (known failure RA-20). */
-function checkMessage(m: Message): void {
-  switch (m.type) {
-    case MessageType.App: {
-      if (m.term === 0) throw new MalformedMessage("a message that belongs to a term has none");
-      let term: number = m.logTerm;
-      for (let i = 0; i < m.entries.length; i++) {
-        const entry = m.entries[i]!;
-        if (entry.index !== m.index + 1 + i) throw new MalformedMessage("the entries of a MsgApp are not contiguous");
-        if (entry.term < term) throw new MalformedMessage("the terms of a MsgApp decrease");
-        term = entry.term;
-      }
-      if (term > m.term) throw new MalformedMessage("a MsgApp has entries of a later term than its own");
-      return;
-    }
-    case MessageType.Prop:
-      if (m.entries.length === 0) throw new MalformedMessage("a MsgProp has no entries");
-      for (let i = 0; i < m.entries.length; i++) {
-        if (m.entries[i]!.type !== EntryType.Normal) confChangeOf(m.entries[i]!);
-      }
-      return;
-    case MessageType.ReadIndex:
-      if (m.entries.length !== 1) throw new MalformedMessage("a MsgReadIndex has not exactly one entry");
-      return;
-    case MessageType.AppResp:
-    case MessageType.Vote:
-    case MessageType.VoteResp:
-    case MessageType.Snap:
-    case MessageType.Heartbeat:
-    case MessageType.HeartbeatResp:
-    case MessageType.TimeoutNow:
-    case MessageType.ReadIndexResp:
-    case MessageType.PreVote:
-    case MessageType.PreVoteResp:
-      // Without a term it would pass the gate that keeps messages of earlier terms out.
-      if (m.term === 0) throw new MalformedMessage("a message that belongs to a term has none");
-      return;
-  }
 }

@@ -343,6 +343,7 @@ test("a configuration out of its limits is refused", () => {
     { id: LOCAL_APPEND_THREAD },
     { heartbeatTicks: 0 },
     { electionTicks: 1 },
+    { maxSizePerMessageBytes: 0 },
     { maxInflightMessages: 0 },
     { maxInflightBytes: 1 },
     { readOnly: "lease" },

@@ -88,7 +88,8 @@ export class RawNode {
   #toldHardState: HardState;
   /** In synchronous mode: what to step once the last Ready is done. */
   #stepsOnAdvance: Message[] = [];
-  #isAdvanceDue = false;
+  /** The Ready that is to be advanced before the next one is taken. */
+  #outstanding: Ready | null = null;
 
   /** Reads the stored state and starts as a follower. Throws InvalidConfig. */
   constructor(config: RaftConfig) {
@@ -238,7 +239,7 @@ export class RawNode {
 
   /** Everything to be done now. It counts as handed out: do it all. */
   ready(): Ready {
-    assert(!this.#isAdvanceDue, "a Ready is advanced before the next one is taken");
+    assert(this.#outstanding === null, "a Ready is advanced before the next one is taken");
     const raft = this.#raft;
     const entries = raft.raftLog.nextUnstableEntries();
     const committedEntries = raft.raftLog.nextCommittedEntries(!this.#isAsync);
@@ -263,7 +264,6 @@ export class RawNode {
       if (appendResponse !== null) steps.push(appendResponse);
       if (committedEntries.length > 0) steps.push(this.#applyResponse(committedEntries));
       this.#stepsOnAdvance = steps;
-      this.#isAdvanceDue = true;
     }
 
     const ready = new Ready({
@@ -278,6 +278,7 @@ export class RawNode {
       mustSync,
     });
 
+    if (!this.#isAsync) this.#outstanding = ready;
     if (softState !== null) this.#toldSoftState = softState;
     if (hardState !== null) this.#toldHardState = hardState;
     if (raft.readStates.length > 0) raft.readStates = [];
@@ -294,9 +295,8 @@ export class RawNode {
   /** Synchronous mode only: everything the last Ready asked for is done. */
   advance(ready: Ready): void {
     assert(!this.#isAsync, "advance is for synchronous mode");
-    assert(this.#isAdvanceDue, "each Ready is advanced once");
-    assert(ready.entries !== null, "the Ready that was handed out is the one advanced");
-    this.#isAdvanceDue = false;
+    assert(ready === this.#outstanding, "each Ready is advanced once, after it was handed out");
+    this.#outstanding = null;
     const steps = this.#stepsOnAdvance;
     this.#stepsOnAdvance = [];
     for (let i = 0; i < steps.length; i++) this.#raft.step(steps[i]!);

@@ -25,7 +25,10 @@ export interface LogStorage {
   term(index: Index): Term | undefined;
   firstIndex(): Index;
   lastIndex(): Index;
-  /** The newest snapshot for a follower that needs more than the log still has; undefined: not now, ask again later. */
+  /**
+   * The newest snapshot, for a follower that needs more than the log still has; undefined: not now, ask again later.
+   * Once anything is compacted it must reach at least to firstIndex - 1, or it would help nobody.
+   */
   snapshot(): Snapshot | undefined;
 }
 
@@ -104,7 +107,10 @@ export class MemoryLogStorage implements LogStorage {
     for (let i = skip; i < entries.length; i++) this.#entries.push(entries[i]!);
   }
 
-  /** Forgets entries up to and including `index`. Throws Compacted if that has been done already. */
+  /**
+   * Forgets entries up to and including `index`, which a snapshot should cover first. Throws Compacted if that has been
+   * done already.
+   */
   compact(index: Index): void {
     if (index <= this.#compactedIndex) throw new Compacted(index);
     assert(index <= this.lastIndex(), "a log is compacted up to its last index");
