@@ -22,8 +22,17 @@ export function failWith(call: ServerCall, kind: ErrorKind): void {
 
 /** For what is thrown while a request is decoded or checked. What is neither bad bytes nor in the table is a bug. */
 export function failThrown(call: ServerCall, error: unknown): void {
+  failWithThrown(call, error, "grpc: error unmarshalling request");
+}
+
+/** The same for messages of a stream, of which grpc-go says it in other words. */
+export function failStreamThrown(call: ServerCall, error: unknown): void {
+  failWithThrown(call, error, "grpc: failed to unmarshal the received message");
+}
+
+function failWithThrown(call: ServerCall, error: unknown, malformed: string): void {
   if (error instanceof MalformedMessage) {
-    call.fail(StatusCode.Internal, `grpc: error unmarshalling request: ${error.message}`);
+    call.fail(StatusCode.Internal, `${malformed}: ${error.message}`);
     return;
   }
   const kind = (error as { kind?: unknown } | null)?.kind;

@@ -5,7 +5,7 @@
 import { ServingStatus } from "@quorate/api";
 import { HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse } from "@quorate/api/messages";
 import type { Method } from "@quorate/rpc";
-import { answerWriter, failThrown, failWith, sendWith } from "../answer.ts";
+import { answerWriter, failStreamThrown, failWith, sendWith } from "../answer.ts";
 import { answer, unary } from "./simple.ts";
 
 export function healthMethods(): [string, Method][] {
@@ -29,7 +29,7 @@ export function healthMethods(): [string, Method][] {
             HealthCheckResponse.write(answerWriter, { status });
             sendWith(call, answerWriter);
           } catch (error) {
-            failThrown(call, error);
+            failStreamThrown(call, error);
           }
         },
       },

@@ -35,7 +35,7 @@ import {
 import { CompactionRequest } from "@quorate/api/messages";
 import { checkTxn, isReadOnlyTxn, isSerializableTxn, RecordSpan, txnCost } from "@quorate/mvcc";
 import type { Method, ServerCall } from "@quorate/rpc";
-import { answerWriter, failThrown, failWith, respondWith } from "../answer.ts";
+import { answerWriter, failStreamThrown, failThrown, failWith, respondWith } from "../answer.ts";
 import type { ReadWaiter } from "../member/consensus.ts";
 import type { Member } from "../member/member.ts";
 import type { Outcome } from "../member/outcome.ts";
@@ -197,7 +197,7 @@ class KvService {
         this.#member.read(new WaitingRead(call, Buffer.from(buffer.subarray(start, end)), this.#rangeStreamAgain));
       }
     } catch (error) {
-      failThrown(call, error);
+      failStreamThrown(call, error);
     }
   }
 

@@ -17,7 +17,7 @@ import {
 } from "@quorate/api/messages";
 import { Renewal, type RevokeWaiter } from "@quorate/lease";
 import type { CallOwner, Method, ServerCall, StreamHandler } from "@quorate/rpc";
-import { answerWriter, failThrown, failWith, sendWith } from "../answer.ts";
+import { answerWriter, failStreamThrown, failWith, sendWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
 import { answer, headerOf, proposeFor, unary } from "./simple.ts";
 
@@ -85,7 +85,7 @@ class KeepAliveStream implements StreamHandler, CallOwner, RevokeWaiter {
     try {
       this.#view.decode(buffer, start, end);
     } catch (error) {
-      failThrown(call, error);
+      failStreamThrown(call, error);
       return;
     }
     if (this.#awaited === null) this.#renew(this.#view.id);

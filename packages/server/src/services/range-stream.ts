@@ -3,10 +3,10 @@
  * that something arrives at once; sizes then adapt to the request limit. All are of one pinned revision; header, more and
  * count come with the last, so that merging all messages gives what Range would answer (semantics §3.3).
  */
-import { KeyValueView, RANGE_STREAM_FIRST_LIMIT, type RangeRequest } from "@quorate/api";
+import { KeyValueView, RANGE_STREAM_FIRST_LIMIT, type RangeRequest, SortTarget } from "@quorate/api";
 import type { RangeResult } from "@quorate/mvcc";
 import type { CallOwner, ServerCall } from "@quorate/rpc";
-import { answerWriter, failThrown, sendWith } from "../answer.ts";
+import { answerWriter, failStreamThrown, sendWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
 import { writeRange } from "./range-answer.ts";
 
@@ -28,6 +28,8 @@ class RangeStream implements CallOwner {
   #chunkLimit = RANGE_STREAM_FIRST_LIMIT;
   #sent = 0;
   #pinned: number | null = null;
+  /** The store's when the stream began, whatever revision was asked for: what the header says. */
+  #revision = 0;
 
   constructor(member: Member, call: ServerCall, request: RangeRequest) {
     this.#member = member;
@@ -37,18 +39,28 @@ class RangeStream implements CallOwner {
   }
 
   begin(): void {
-    if (this.#request.countOnly || this.#request.rangeEnd.length === 0) {
+    if (this.#isWhole()) {
       const result = this.#member.store.range(this.#request);
+      this.#revision = result.revision;
       this.#send(result, true, result.more, result.count);
       this.#call.end();
       return;
     }
-    const current = this.#member.store.revision;
-    const revision = this.#request.revision > 0 ? this.#request.revision : current;
+    this.#revision = this.#member.store.revision;
+    const revision = this.#request.revision > 0 ? this.#request.revision : this.#revision;
     this.#request = { ...this.#request, revision };
     this.#member.store.pin(revision);
     this.#pinned = revision;
     this.#pump();
+  }
+
+  /**
+   * One message says all. Also where the chunk would be ordered by something else than the key (order NONE, another
+   * target): etcd goes on after the last key of such a chunk, which loses keys and repeats others; we answer as Range.
+   */
+  #isWhole(): boolean {
+    const { countOnly, rangeEnd, sortTarget } = this.#request;
+    return countOnly || rangeEnd.length === 0 || sortTarget !== SortTarget.KEY;
   }
 
   drained(): void {
@@ -66,7 +78,7 @@ class RangeStream implements CallOwner {
       }
     } catch (error) {
       this.#unpin();
-      failThrown(this.#call, error);
+      failStreamThrown(this.#call, error);
     }
   }
 
@@ -101,7 +113,7 @@ class RangeStream implements CallOwner {
     const writer = answerWriter;
     writer.reset();
     const start = writer.begin(RANGE_RESPONSE);
-    if (isLast) this.#member.header.write(writer, this.#pinned ?? result.revision, this.#member.appliedTerm);
+    if (isLast) this.#member.header.write(writer, this.#revision, this.#member.appliedTerm);
     writeRange(writer, result, more, count);
     writer.finish(start);
     return sendWith(this.#call, writer);

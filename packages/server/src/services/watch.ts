@@ -31,7 +31,7 @@ import {
 } from "@quorate/mvcc";
 import type { CallOwner, Method, ServerCall, StreamHandler } from "@quorate/rpc";
 import type { Timer } from "@quorate/world";
-import { answerWriter, failThrown, sendWith } from "../answer.ts";
+import { answerWriter, failStreamThrown, sendWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
 
 /** What may wait for one client before its deliveries are refused: more than one large revision, far below a gigabyte. */
@@ -80,7 +80,7 @@ class WatchStreamCall implements StreamHandler, CallOwner, WatchSink {
       else if (request.progressRequest !== undefined) this.#progress();
     } catch (error) {
       this.#close();
-      failThrown(call, error);
+      failStreamThrown(call, error);
     }
   }
 
