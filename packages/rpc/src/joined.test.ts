@@ -330,6 +330,13 @@ test("deadlines pass on both sides, and the server answers what the client no lo
   assert.equal(peer.verdict(), "status 1 4");
   assert.equal(holding.reasons[1], "deadline");
   assert.equal(observer.ended.at(-1), "/t.Test/Hold 4");
+  // A stream whose client takes nothing: the status would wait behind the messages, so the stream is reset.
+  peer.send(settings([4, 0]), peer.request(3, "/t.Test/Hold", "x", [["grpc-timeout", "250m"]]));
+  holding.calls.at(-1)!.send(Buffer.alloc(100), 0, 100);
+  world.pass(300);
+  assert.match(peer.verdict(), /reset 3 8$/);
+  assert.equal(holding.reasons.at(-1), "deadline");
+  assert.equal(peer.connection.heldBytes, 0);
   // No time left before it even starts.
   const late = ask(pair, "/t.Test/Hold", Buffer.alloc(1), world.monotonicMs() - 1);
   world.pass(20);

@@ -240,7 +240,8 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   /** Moves what may be sent from the queues, and writes everything to the socket in one go. */
   flush(): void {
     this.#isDirty = false;
-    if (this.#isFlushing || this.#isClosed) return;
+    // `close` has written what was to be written.
+    if (this.#isFlushing || this.isClosing) return;
     this.#isFlushing = true;
     if (!this.isBlocked) {
       if (this.scheduler.isBusy) this.scheduler.pump(this.limits.turnBytes, this.owner.clock.monotonicMs());
@@ -250,7 +251,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
       }
     }
     this.#isFlushing = false;
-    if (this.#unsentBytes() > this.limits.maxUnsentBytes && !this.isClosing) {
+    if (this.#unsentBytes() > this.limits.maxUnsentBytes) {
       this.fail(ErrorCode.EnhanceYourCalm, "unsent", "answers are not being read");
       return;
     }

@@ -56,6 +56,7 @@ export function unknownEncoding(message: string): Buffer {
 /** Status 431: the header list is larger than we announced. */
 export const headersTooLarge: Buffer = literalBlock([[":status", "431"]]);
 
+/** A memo of a pure function of its key. */
 const kept = new Map<string, Buffer>();
 const maxKept = 256;
 

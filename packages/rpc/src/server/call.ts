@@ -12,7 +12,7 @@ import type { Timed } from "../grpc/deadlines.ts";
 import { GrpcStream, messagePrefixBytes } from "../grpc/grpc-stream.ts";
 import { decodeBinaryValue, firstValue } from "../grpc/metadata.ts";
 import { StatusCode } from "../grpc/status.ts";
-import { FrameType, frameHeaderBytes, writeFrameHeader, writeUint32 } from "../http2/frame.ts";
+import { ErrorCode, FrameType, frameHeaderBytes, writeFrameHeader, writeUint32 } from "../http2/frame.ts";
 import { copyBytes } from "../http2/output.ts";
 import type { BodySource } from "../http2/send-queue.ts";
 import type { AbortReason } from "../http2/stream.ts";
@@ -146,7 +146,12 @@ export class Call extends GrpcStream implements ServerCall, Timed {
 
   deadlinePassed(): void {
     if (!this.isOpen) return;
-    this.fail(StatusCode.DeadlineExceeded, "context deadline exceeded");
+    if (this.sending === null) this.fail(StatusCode.DeadlineExceeded, "context deadline exceeded");
+    else {
+      // Trailers would wait behind what the client does not take.
+      this.#answered(StatusCode.DeadlineExceeded);
+      this.connection.resetStream(this, ErrorCode.Cancel);
+    }
     this.owner?.cancelled(this, "deadline");
   }
 

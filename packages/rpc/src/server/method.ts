@@ -6,7 +6,8 @@ import type { Duplex } from "node:stream";
 import type { BodySource } from "../http2/send-queue.ts";
 
 /**
- * One method. The message handed over is borrowed until return: keep a copy of what you keep.
+ * One method. `handle` is called when the client has sent its message and closed its half, so nothing more can arrive.
+ * The message handed over is borrowed until return: keep a copy of what you keep.
  * Answers may be given at once or at any time later, from any turn.
  */
 export type Method =
@@ -39,7 +40,8 @@ export interface ServerCall {
   readonly connection: ServerPeer;
   /**
    * The clock's time when the deadline passes; Infinity if there is none. When it passes the call is answered
-   * DEADLINE_EXCEEDED here, then `owner.cancelled` is called.
+   * DEADLINE_EXCEEDED here (or reset, if the client does not take what was sent before), then `owner.cancelled` is
+   * called.
    */
   readonly deadlineMs: number;
   /** False once answered, failed, cancelled, reset, or the connection lost. */
@@ -70,7 +72,7 @@ export interface ServerCall {
   readonly queuedBytes: number;
   /** Ends a stream with status OK, after what is queued. */
   end(): void;
-  /** Ends the call with an error status, after what is queued. `message` may be any text. */
+  /** Ends the call with an error status, after what is queued. `message` may be any text; 2048 characters are sent. */
   fail(code: number, message: string): void;
 
   /**
