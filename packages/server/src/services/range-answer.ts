@@ -54,6 +54,8 @@ class RangeBody implements BodySource, CallOwner {
   readonly #result: RangeResult;
   readonly #writer = new Writer(PIECE_BYTES);
   readonly #pinned: number;
+  /** How much of what is in the writer was handed out. */
+  #sent = 0;
   #next = 0;
   #isHeadWritten = false;
   #isPinned = true;
@@ -65,16 +67,25 @@ class RangeBody implements BodySource, CallOwner {
     member.store.pin(this.#pinned);
   }
 
-  /** The next piece, borrowed until the next read. May exceed `maxBytes` by one record; the sender keeps the rest. */
+  /** The next piece, borrowed until the next read. A record may be larger than `maxBytes`: what is left goes first. */
   read(maxBytes: number): Uint8Array {
+    const writer = this.#writer;
+    if (this.#sent === writer.position) this.#fill(Math.min(maxBytes, PIECE_BYTES));
+    const start = this.#sent;
+    this.#sent = Math.min(writer.position, start + maxBytes);
+    return writer.buffer.subarray(start, this.#sent);
+  }
+
+  /** Whole records until there are `goalBytes`; after the last one the tail. */
+  #fill(goalBytes: number): void {
     const writer = this.#writer;
     const { records, more, count, revision } = this.#result;
     writer.reset();
+    this.#sent = 0;
     if (!this.#isHeadWritten) {
       this.#isHeadWritten = true;
       this.#member.header.write(writer, revision, this.#member.appliedTerm);
     }
-    const goalBytes = Math.min(maxBytes, PIECE_BYTES);
     while (this.#next < records.length && writer.position < goalBytes) {
       const sizeBytes = records.sizeBytes(this.#next);
       writer.ensure(KV_HEAD_MAX_BYTES + sizeBytes);
@@ -86,7 +97,6 @@ class RangeBody implements BodySource, CallOwner {
       writeRangeTail(writer, more, count);
       this.#unpin();
     }
-    return writer.bytes();
   }
 
   /** The client has gone, or did not read for too long. */
