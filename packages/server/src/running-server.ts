@@ -18,6 +18,7 @@ import { Listener, type ListenerHandlers } from "./http/listener.ts";
 import type { ZapLog } from "./log/zap-log.ts";
 import { openDataDirectory } from "./member/data-directory.ts";
 import { Member, type MemberParts } from "./member/member.ts";
+import { memberOptionsOf } from "./member/member-options.ts";
 import { conditionOf } from "./member-condition.ts";
 import { ServerMetrics } from "./metrics/server-metrics.ts";
 import { allMethods } from "./services/all.ts";
@@ -27,7 +28,6 @@ import type { DirectoryLock } from "./world/directory-lock.ts";
 import { NodeDisk } from "./world/disk.ts";
 import { MachineRandom } from "./world/random.ts";
 
-const DEFAULT_QUOTA_BYTES = 2 * 1024 ** 3;
 /** Calls under way when the server stops get this long; watches and keep-alives do not end by themselves. */
 const DRAIN_MS = 1000;
 
@@ -81,36 +81,11 @@ export class RunningServer {
       this.#becameReady = resolve;
     });
     const metrics = new ServerMetrics(config.extensiveMetrics, config.slowRequestMs, world.clock, log.for("rpc"));
-    this.#member = new Member(
-      parts,
-      {
-        name: config.name,
-        clientUrls: config.advertiseClientUrls,
-        clusterVersion: VERSIONS.cluster,
-        heartbeatMs: config.heartbeatMs,
-        electionTicks: config.electionTicks,
-        quotaBytes: config.quotaBytesConfigured === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBytesConfigured,
-        maxTxnOps: config.maxTxnOps,
-        maxRequestBytes: config.maxRequestBytes,
-        flushIntervalMs: config.flushIntervalMs,
-        flushOperations: config.flushOperations,
-        snapshotCount: config.snapshotCount,
-        catchUpEntries: config.snapshotCatchupEntries,
-        compactionBatchLimit: config.compactionBatchLimit,
-        compactionSleepMs: config.compactionSleepMs,
-        slowApplyMs: config.slowApplyMs,
-        progressNotifyMs: config.progressNotifyMs,
-        clock: world.clock,
-        timers: world.timers,
-        random: world.random,
-        log: world.log,
-      },
-      {
-        flush: () => this.#rpc.flush(),
-        failed: (error) => this.onFailure(error),
-        ready: () => this.#becameReady(),
-      },
-    );
+    this.#member = new Member(parts, memberOptionsOf(config, world), {
+      flush: () => this.#rpc.flush(),
+      failed: (error) => this.onFailure(error),
+      ready: () => this.#becameReady(),
+    });
     this.#rpc = new RpcServer({
       methods: new Map(allMethods(this.#member)),
       limits: {

@@ -1,0 +1,32 @@
+/** What a member needs to know of the configuration, and of the world it runs in. */
+import type { Config } from "../config/config.ts";
+import { VERSIONS } from "../versions.ts";
+import type { MemberOptions } from "./member.ts";
+import type { World } from "./open-member.ts";
+
+const DEFAULT_QUOTA_BYTES = 2 * 1024 ** 3;
+
+export function memberOptionsOf(config: Config, world: World): MemberOptions {
+  return {
+    name: config.name,
+    clientUrls: config.advertiseClientUrls,
+    clusterVersion: VERSIONS.cluster,
+    heartbeatMs: config.heartbeatMs,
+    electionTicks: config.electionTicks,
+    quotaBytes: config.quotaBytesConfigured === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBytesConfigured,
+    maxTxnOps: config.maxTxnOps,
+    maxRequestBytes: config.maxRequestBytes,
+    flushIntervalMs: config.flushIntervalMs,
+    flushOperations: config.flushOperations,
+    snapshotCount: config.snapshotCount,
+    catchUpEntries: config.snapshotCatchupEntries,
+    compactionBatchLimit: config.compactionBatchLimit,
+    compactionSleepMs: config.compactionSleepMs,
+    slowApplyMs: config.slowApplyMs,
+    progressNotifyMs: config.progressNotifyMs,
+    clock: world.clock,
+    timers: world.timers,
+    random: world.random,
+    log: world.log,
+  };
+}
