@@ -245,6 +245,25 @@ test("a turn moves only so much of a large answer, then it is the others' turn",
   for (const peer of peers) assert.equal(peer.frames().filter(({ type }) => type === FrameType.Headers).length, 10);
 });
 
+test("a stream that left the line because the connection's window was a crack returns when it grows", () => {
+  const world = new ManualWorld();
+  const server = new RpcServer({
+    methods: testMethods(),
+    clock: world,
+    timers: world,
+    limits: { windowUpdateBase: 1000 },
+  });
+  const peer = new WirePeer(server, world);
+  peer.send(settings([4, 0x7fff_ffff]), peer.request(1, "/t.Test/Echo", Buffer.alloc(65_530)));
+  peer.send(peer.request(3, "/t.Test/Echo", Buffer.alloc(5_000)));
+  peer.frames();
+  // Uses up the allowance of small frames, byte by byte.
+  for (let i = 0; i < 60; i++) peer.send(frame(FrameType.WindowUpdate, 0, 0, uint32(1)));
+  peer.frames();
+  peer.send(frame(FrameType.WindowUpdate, 0, 0, uint32(10_000)));
+  assert.equal(peer.verdict(), "status 3 0", "at once, not with the next sweep");
+});
+
 test("windows may become negative and recover", () => {
   const world = new ManualWorld();
   const server = new RpcServer({ methods: testMethods(), clock: world, timers: world });

@@ -331,6 +331,11 @@ test("pings that come too early are strikes; answers in between, patience, or an
 test("acknowledgements do not pile up for a peer that does not read", () => {
   // covers: H2-10, H2-08
   const scene = new Scene({ maxPingStrikes: Number.POSITIVE_INFINITY });
+  // A peer that reads again may start over.
+  scene.peer.socket.isStalled = true;
+  for (let i = 0; i < 90; i++) scene.peer.send(ping);
+  scene.peer.socket.release();
+  scene.peer.send(ping);
   scene.peer.socket.isStalled = true;
   scene.peer.send(ping);
   for (let i = 0; i < 100; i++) scene.peer.send(ping);

@@ -360,3 +360,50 @@ test("the refusal of something that is not gRPC is HTTP's as well as gRPC's", ()
     "13: frame 3",
   ]);
 });
+
+test("equal bytes are the same request only while the dynamic table is the same", () => {
+  const world = new ManualWorld();
+  const server = new RpcServer({ methods: testMethods(), clock: world, timers: world });
+  const peer = new WirePeer(server, world);
+  // Index 62 is the newest entry: first one path, then the other.
+  const insert = (path: string) => Buffer.concat([Buffer.from([0x44, path.length]), Buffer.from(path)]);
+  const rest = literalBlock([
+    [":method", "POST"],
+    [":scheme", "http"],
+    ["content-type", "application/grpc"],
+  ]);
+  const send = (streamId: number, path: Buffer) => {
+    peer.send(
+      frame(FrameType.Headers, EndHeaders, streamId, Buffer.concat([path, rest])),
+      data(streamId, hello, EndStream),
+    );
+    return peer.verdict();
+  };
+  const newest = Buffer.from([0xbe]);
+  assert.equal(send(1, insert("/t.Test/Echo")), "status 1 0");
+  assert.equal(send(3, newest), "status 3 0");
+  assert.equal(send(5, newest), "status 5 0");
+  assert.equal(send(7, insert("/t.Test/Nope")).split(",")[0], "status 7 12");
+  assert.equal(send(9, newest).split(",")[0], "status 9 12");
+  assert.equal(send(11, insert("/t.Test/Echo")), "status 11 0");
+  assert.equal(send(13, newest), "status 13 0");
+});
+
+test("a stream that its handler ended in the middle of a message gets no more window", () => {
+  const world = new ManualWorld();
+  const server = new RpcServer({
+    methods: new Map([
+      [chatPath, { kind: "stream", open: () => ({ message: (call) => call.fail(9, "enough"), halfClosed() {} }) }],
+    ]),
+    clock: world,
+    timers: world,
+  });
+  const peer = new WirePeer(server, world);
+  const bytes = message(Buffer.alloc(40_000));
+  const pieces = [0, 1, 2].map((i) => data(1, bytes.subarray(i * 15_000, (i + 1) * 15_000)));
+  peer.send(head(1), ...pieces);
+  assert.deepEqual(
+    peer.frames().map(({ type }) => type),
+    [FrameType.Headers, FrameType.RstStream],
+  );
+});
