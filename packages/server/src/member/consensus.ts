@@ -24,6 +24,7 @@ import {
   type ConfState,
   type Entry,
   type HardState,
+  index,
   isLocalThread,
   LOCAL_APPEND_THREAD,
   type MemoryLogStorage,
@@ -116,8 +117,10 @@ export class Consensus {
   #isSaving = false;
   #saving: readonly Message[] = [];
   #savingSinceMs = 0;
-  /** The newest hard state raft handed out; its commit may be ahead of what is on disk, which is allowed. */
+  /** The newest hard state raft handed out. */
   #hardState: HardState;
+  /** The newest one handed to the log: durable, but for the write under way. */
+  #loggedHardState: HardState;
   #appliedIndex: number;
   /** Term of the last entry applied here; 0 before the first since the start. */
   #appliedTerm = 0;
@@ -125,8 +128,8 @@ export class Consensus {
   #isLoneVoter: boolean;
 
   #waitingReads: ReadWaiter[] = [];
-  /** When the first of them began to wait. */
-  #waitingSinceMs = 0;
+  /** When each of them began to wait. */
+  #waitingSinceMs: number[] = [];
   #round: ReadRound | null = null;
   readonly #onSaved: (error: Error | null) => void = (error) => this.#saved(error);
 
@@ -142,6 +145,7 @@ export class Consensus {
     this.#requestTimeoutMs = options.requestTimeoutMs;
     const { hardState, confState } = options.storage.initialState();
     this.#hardState = hardState;
+    this.#loggedHardState = hardState;
     this.#isLoneVoter = isLoneVoter(options.raft.id, confState);
     this.#appliedIndex = appliedIndex;
   }
@@ -158,9 +162,13 @@ export class Consensus {
     return this.#appliedIndex;
   }
 
-  /** The newest one raft handed out; its commit may not be on disk yet. */
-  get hardState(): HardState {
-    return this.#hardState;
+  /**
+   * For a mark in the log: never behind what the log has or is being given, and its commit covers everything applied, but
+   * nothing that is not in the log yet.
+   */
+  get hardStateForMark(): HardState {
+    const { term, vote, commit } = this.#loggedHardState;
+    return { term, vote, commit: index(Math.max(commit, this.#appliedIndex)) };
   }
 
   get isLeader(): boolean {
@@ -202,7 +210,8 @@ export class Consensus {
     } else if (this.mayReadNow) {
       waiter.readReady();
     } else {
-      if (this.#waitingReads.push(waiter) === 1) this.#waitingSinceMs = this.#clock.monotonicMs();
+      this.#waitingReads.push(waiter);
+      this.#waitingSinceMs.push(this.#clock.monotonicMs());
       this.#schedule();
     }
   }
@@ -238,6 +247,7 @@ export class Consensus {
     const waiters = [...(this.#round?.waiters ?? []), ...this.#waitingReads];
     this.#round = null;
     this.#waitingReads = [];
+    this.#waitingSinceMs = [];
     for (const waiter of waiters) waiter.readFailed("Stopped");
   }
 
@@ -313,6 +323,8 @@ export class Consensus {
       this.#pumpAppends();
       if (applying !== null) this.#apply(applying);
     }
+    // What gathered during a write must go on even if its end is no news to raft.
+    this.#pumpAppends();
     this.#releaseReads();
   }
 
@@ -330,7 +342,7 @@ export class Consensus {
     while (!this.#isSaving && this.#appends.length > 0) {
       const messages = this.#appends;
       this.#appends = [];
-      const mustSync = messages.some((each) => each.entries.length > 0 || this.#changesTermOrVote(each));
+      const mustSync = messages.some((each) => each.entries.length > 0) || this.#changesTermOrVote();
       if (!mustSync) {
         // Only the commit index moved. It need not be durable; the next write carries it.
         this.#stored(messages);
@@ -339,13 +351,15 @@ export class Consensus {
       this.#isSaving = true;
       this.#saving = messages;
       this.#savingSinceMs = this.#clock.monotonicMs();
+      this.#loggedHardState = this.#hardState;
       this.#wal.save(joinedEntries(messages), this.#hardState, this.#onSaved);
     }
   }
 
-  #changesTermOrVote(message: Message): boolean {
-    const saved = this.#storage.initialState().hardState;
-    return message.term !== 0 && (message.term !== saved.term || message.vote !== saved.vote);
+  /** Compared with what the log was given, not with what raft said last: a vote may have come up during a write. */
+  #changesTermOrVote(): boolean {
+    const { term, vote } = this.#loggedHardState;
+    return this.#hardState.term !== term || this.#hardState.vote !== vote;
   }
 
   #saved(error: Error | null): void {
@@ -364,7 +378,7 @@ export class Consensus {
   }
 
   #stored(messages: readonly Message[]): void {
-    this.#storage.setHardState(this.#hardState);
+    this.#storage.setHardState(this.#loggedHardState);
     for (const message of messages) {
       for (const response of message.responses) {
         if (response.to === this.#raft.id) this.#raft.step(response);
@@ -386,6 +400,7 @@ export class Consensus {
     const nowMs = this.#clock.monotonicMs();
     this.#round = { waiters: this.#waitingReads, startedMs: nowMs, contexts: [], lastTryMs: nowMs, index: null };
     this.#waitingReads = [];
+    this.#waitingSinceMs = [];
     this.#askReadIndex(this.#round);
   }
 
@@ -415,11 +430,7 @@ export class Consensus {
     const nowMs = this.#clock.monotonicMs();
     const round = this.#round;
     if (round === null) {
-      if (this.#waitingReads.length > 0 && nowMs - this.#waitingSinceMs >= this.#requestTimeoutMs) {
-        const waiters = this.#waitingReads;
-        this.#waitingReads = [];
-        for (const waiter of waiters) waiter.readFailed("Timeout");
-      }
+      this.#expireReads(nowMs - this.#requestTimeoutMs);
       return;
     }
     if (nowMs - round.startedMs >= this.#requestTimeoutMs) this.#failRound("Timeout");
@@ -427,6 +438,15 @@ export class Consensus {
       this.#log.warn("waiting for ReadIndex response took too long, retrying", { "sent-request-ids": round.contexts });
       this.#askReadIndex(round);
     }
+  }
+
+  /** Fails those that have waited for a leader since `beforeMs` or longer; the oldest come first. */
+  #expireReads(beforeMs: number): void {
+    let count = 0;
+    while (count < this.#waitingReads.length && this.#waitingSinceMs[count]! <= beforeMs) count++;
+    if (count === 0) return;
+    this.#waitingSinceMs.splice(0, count);
+    for (const waiter of this.#waitingReads.splice(0, count)) waiter.readFailed("Timeout");
   }
 
   #failRound(reason: "LeaderChanged" | "Timeout"): void {

@@ -539,7 +539,7 @@ export class Member implements ConsensusOwner {
     this.backend.flush((error) => {
       this.#flushedConfState = confState;
       if (error !== null) done(error);
-      else this.#logWriter.mark(this.#mark(), this.#consensus.hardState, () => this.#closeStore(done));
+      else this.#logWriter.mark(this.#mark(), this.#consensus.hardStateForMark, () => this.#closeStore(done));
     });
   }
 
@@ -558,7 +558,7 @@ export class Member implements ConsensusOwner {
     // Compacting moves what is left, so it is done by the thousand.
     if (keepFrom - logStorage.firstIndex() >= COMPACT_LOG_ENTRIES) logStorage.compact(index(keepFrom));
     if (flushedIndex - this.#logWriter.markedIndex < this.options.snapshotCount || this.#isStopping) return;
-    this.#logWriter.mark(this.#mark(), this.#consensus.hardState, () => {});
+    this.#logWriter.mark(this.#mark(), this.#consensus.hardStateForMark, () => {});
     this.#parts.indexFile.saveIfDue();
   }
 

@@ -1,0 +1,509 @@
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { test } from "node:test";
+import {
+  type ConfState,
+  type Entry,
+  EntryType,
+  type HardState,
+  index,
+  MemoryLogStorage,
+  Message,
+  MessageType,
+  type NodeId,
+  RawNode,
+  term,
+} from "@quorate/raft";
+import { SeededRandom } from "@quorate/wal/testing";
+import { silentLog } from "@quorate/world";
+import { ManualWorld } from "../testing/manual-world.ts";
+import { Consensus, type ConsensusOwner, type DurableLog, type Proposal, type ReadWaiter } from "./consensus.ts";
+import { RequestIds } from "./request-ids.ts";
+
+interface Save {
+  readonly entries: readonly Entry[];
+  readonly hardState: HardState | null;
+  readonly done: (error: Error | null) => void;
+}
+
+class FixedConfStorage extends MemoryLogStorage {
+  readonly confState: ConfState;
+
+  constructor(voters: readonly NodeId[]) {
+    super();
+    this.confState = { voters: [...voters], learners: [], votersOutgoing: [], learnersNext: [], autoLeave: false };
+  }
+
+  override initialState(): { readonly hardState: HardState; readonly confState: ConfState } {
+    return { hardState: super.initialState().hardState, confState: this.confState };
+  }
+}
+
+/** Member 1 of a group, its log completing writes when told, its owner writing down what it hears. */
+class Bench implements ConsensusOwner, DurableLog {
+  readonly world = new ManualWorld();
+  readonly storage: FixedConfStorage;
+  readonly raft: RawNode;
+  readonly consensus: Consensus;
+  readonly saves: Save[] = [];
+  readonly events: string[] = [];
+  readonly sent: Message[] = [];
+  onApply: (entry: Entry) => void = () => {};
+  failure: Error | null = null;
+
+  constructor(voters: readonly NodeId[] = [1n]) {
+    this.storage = new FixedConfStorage(voters);
+    this.raft = new RawNode({
+      id: 1n,
+      electionTicks: 10,
+      heartbeatTicks: 1,
+      storage: this.storage,
+      applied: index(0),
+      maxSizePerMessageBytes: 1024 * 1024,
+      maxCommittedSizePerReadyBytes: 0,
+      maxUncommittedSizeBytes: 1000,
+      maxInflightMessages: 512,
+      maxInflightBytes: 0,
+      checkQuorum: true,
+      preVote: false,
+      readOnly: "safe",
+      disableProposalForwarding: false,
+      disableConfChangeValidation: false,
+      stepDownOnRemoval: false,
+      asyncStorageWrites: true,
+      random: new SeededRandom(1),
+      log: silentLog,
+    });
+    this.consensus = new Consensus(
+      {
+        raft: this.raft,
+        storage: this.storage,
+        wal: this,
+        owner: this,
+        clock: this.world,
+        timers: this.world,
+        log: silentLog,
+        ids: new RequestIds(1n, 0),
+        requestTimeoutMs: 7000,
+      },
+      0,
+    );
+  }
+
+  save(entries: readonly Entry[], hardState: HardState | null, done: (error: Error | null) => void): void {
+    this.saves.push({ entries: [...entries], hardState, done });
+    this.events.push(`save ${names(entries)}`);
+  }
+
+  /** Completes the oldest write. */
+  durable(error: Error | null = null): void {
+    const save = this.saves.shift()!;
+    this.events.push("durable");
+    save.done(error);
+  }
+
+  apply(entries: readonly Entry[]): void {
+    this.events.push(`apply ${names(entries)}`);
+    for (const entry of entries) this.onApply(entry);
+  }
+
+  leaderChanged(leader: NodeId, isLeader: boolean): void {
+    this.events.push(`leader ${leader}${isLeader ? " itself" : ""}`);
+  }
+
+  send(message: Message): void {
+    this.sent.push(message);
+  }
+
+  logFailed(error: Error): void {
+    this.failure = error;
+  }
+
+  turnEnded(): void {}
+
+  saved(): void {}
+
+  /** Elected, its first entry durable and applied. */
+  lead(): this {
+    this.consensus.campaign();
+    while (this.saves.length > 0) this.durable();
+    this.events.length = 0;
+    return this;
+  }
+
+  propose(text: string): Proposal {
+    const proposal: Proposal = { data: Buffer.from(text), isAbandoned: false };
+    this.consensus.propose(proposal);
+    return proposal;
+  }
+
+  turn(): void {
+    while (this.world.runTurn()) {
+      // All of it.
+    }
+  }
+
+  reader(name: string): ReadWaiter {
+    return {
+      readReady: () => this.events.push(`read ${name}`),
+      readFailed: (reason) => this.events.push(`${name} ${reason}`),
+    };
+  }
+
+  tick(ms: number): void {
+    for (let left = ms; left > 0; left -= 100) {
+      this.world.nowMs += 100;
+      this.consensus.tick();
+    }
+  }
+
+  step(type: MessageType, from: NodeId, fields: Partial<Message>): void {
+    const message = new Message(type, 1n, from);
+    Object.assign(message, fields);
+    this.consensus.step(message);
+    this.turn();
+  }
+}
+
+function names(entries: readonly Entry[]): string {
+  return entries.map((each) => (each.data.length === 0 ? "-" : Buffer.from(each.data).toString())).join("");
+}
+
+// covers: AP-06, AP-13
+test("a lone voter applies an entry only after its own save completed", () => {
+  const bench = new Bench().lead();
+  bench.propose("a");
+  bench.turn();
+  assert.deepEqual(bench.events, ["save a"]);
+  bench.turn();
+  bench.tick(500);
+  assert.deepEqual(bench.events, ["save a"]);
+  bench.durable();
+  assert.deepEqual(bench.events, ["save a", "durable", "apply a"]);
+});
+
+test("what is proposed while a save is under way goes out as one save, in order", () => {
+  const bench = new Bench().lead();
+  bench.propose("a");
+  bench.turn();
+  bench.propose("b");
+  bench.turn();
+  bench.propose("c");
+  bench.propose("d");
+  bench.turn();
+  assert.deepEqual(bench.events, ["save a"]);
+  bench.durable();
+  assert.deepEqual(bench.events, ["save a", "durable", "save bcd", "apply a"]);
+  bench.durable();
+  assert.deepEqual(bench.events.slice(4), ["durable", "apply bcd"]);
+});
+
+test("a commit index is not written by itself, and the next save carries it", () => {
+  const bench = new Bench().lead();
+  bench.propose("a");
+  bench.turn();
+  const commitBefore = bench.saves[0]!.hardState!.commit;
+  bench.durable();
+  assert.equal(bench.consensus.appliedIndex, commitBefore + 1);
+  bench.tick(1000);
+  assert.equal(bench.saves.length, 0);
+  bench.propose("b");
+  bench.turn();
+  assert.equal(bench.saves[0]!.hardState!.commit, commitBefore + 1);
+});
+
+// covers: WA-08
+test("after a failed save nothing is applied, answered, proposed or read", () => {
+  const bench = new Bench().lead();
+  bench.propose("a");
+  bench.turn();
+  bench.propose("b");
+  bench.durable(new Error("EIO"));
+  assert.equal(bench.failure?.message, "EIO");
+  bench.turn();
+  bench.tick(10_000);
+  bench.consensus.read(bench.reader("r"));
+  bench.turn();
+  assert.deepEqual(bench.events, ["save a", "durable", "r Stopped"]);
+  assert.equal(bench.saves.length, 0);
+});
+
+test("a proposal nobody waits for any more is not proposed", () => {
+  const bench = new Bench();
+  bench.propose("a").isAbandoned = true;
+  bench.propose("b");
+  bench.turn();
+  bench.lead();
+  const stored = bench.storage.entries(index(1), index(bench.storage.lastIndex() + 1), 1e6)!;
+  assert.deepEqual(names(stored), "-b");
+});
+
+test("what is proposed and read while entries are applied is done in the same turn", () => {
+  const bench = new Bench().lead();
+  bench.onApply = (entry) => {
+    if (Buffer.from(entry.data).toString() !== "a") return;
+    bench.propose("b");
+    bench.consensus.read(bench.reader("r"));
+  };
+  bench.propose("a");
+  bench.turn();
+  bench.durable();
+  assert.deepEqual(bench.events, ["save a", "durable", "apply a", "save b", "read r"]);
+});
+
+// covers: RA-18
+test("proposals that raft refuses end nothing, and later ones are taken", () => {
+  const bench = new Bench().lead();
+  bench.propose("x".repeat(900));
+  bench.turn();
+  bench.propose("y".repeat(900));
+  bench.turn();
+  bench.durable();
+  assert.equal(bench.saves.length, 0);
+  bench.propose("b");
+  bench.turn();
+  assert.equal(names(bench.saves[0]!.entries), "b");
+});
+
+// --- what must be durable before it is told
+
+// covers: RA-02
+test("a vote given while a save is under way is itself saved before it is told", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  const entry = { type: EntryType.Normal, term: term(1), index: index(1), data: Buffer.from("a") } as Entry;
+  bench.step(MessageType.App, 2n, {
+    term: term(1),
+    index: index(0),
+    logTerm: term(0),
+    entries: [entry],
+    commit: index(0),
+  });
+  assert.equal(bench.saves.length, 1);
+  // The leader of term 1 is gone, so member 3 stands in term 2; its log is as good as ours.
+  bench.step(MessageType.Vote, 3n, {
+    term: term(2),
+    index: index(1),
+    logTerm: term(1),
+    context: Buffer.from("CampaignTransfer"),
+  });
+  assert.equal(bench.sent.length, 0);
+  bench.durable();
+  assert.deepEqual(
+    bench.sent.map((each) => each.type),
+    [MessageType.AppResp],
+  );
+  assert.equal(bench.saves.length, 1, "the vote is written before it is told");
+  assert.deepEqual([bench.saves[0]!.hardState!.term, bench.saves[0]!.hardState!.vote], [2, 3n]);
+  bench.durable();
+  assert.equal(bench.sent.at(-1)!.type, MessageType.VoteResp);
+  assert.equal(bench.sent.at(-1)!.reject, false);
+});
+
+// covers: RA-03
+test("a follower acknowledges entries only when they are durable", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  const entry = { type: EntryType.Normal, term: term(1), index: index(1), data: Buffer.from("a") } as Entry;
+  bench.step(MessageType.App, 2n, {
+    term: term(1),
+    index: index(0),
+    logTerm: term(0),
+    entries: [entry],
+    commit: index(1),
+  });
+  assert.equal(bench.sent.length, 0);
+  assert.deepEqual(
+    bench.events.filter((each) => each.startsWith("apply")),
+    [],
+  );
+  bench.durable();
+  assert.equal(bench.sent[0]!.type, MessageType.AppResp);
+  assert.deepEqual(
+    bench.events.filter((each) => each.startsWith("apply")),
+    ["apply a"],
+  );
+});
+
+test("the hard state for a mark is never behind the log's, and covers what is applied and no more than the log has", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  const entry = (i: number) =>
+    ({ type: EntryType.Normal, term: term(1), index: index(i), data: Buffer.from("a") }) as Entry;
+  bench.step(MessageType.App, 2n, {
+    term: term(1),
+    index: index(0),
+    logTerm: term(0),
+    entries: [entry(1)],
+    commit: index(1),
+  });
+  bench.step(MessageType.App, 2n, {
+    term: term(1),
+    index: index(1),
+    logTerm: term(1),
+    entries: [entry(2)],
+    commit: index(2),
+  });
+  // Entry 2 is known to be committed but not even being written.
+  assert.deepEqual(bench.consensus.hardStateForMark, { term: 1, vote: 0n, commit: 1 });
+  bench.durable();
+  bench.durable();
+  assert.equal(bench.consensus.hardStateForMark.commit, 2);
+});
+
+// --- linearizable reads
+
+test("a lone leader that has applied everything answers at once, and not otherwise", () => {
+  const bench = new Bench();
+  bench.consensus.read(bench.reader("early"));
+  bench.turn();
+  assert.equal(bench.events.length, 0);
+  bench.consensus.campaign();
+  assert.equal(bench.consensus.mayReadNow, false);
+  while (bench.saves.length > 0) {
+    assert.equal(bench.events.includes("read early"), false);
+    bench.durable();
+  }
+  assert.equal(bench.events.at(-1), "read early");
+  assert.equal(bench.consensus.mayReadNow, true);
+  bench.events.length = 0;
+  bench.consensus.read(bench.reader("r"));
+  assert.deepEqual(bench.events, ["read r"]);
+  bench.propose("a");
+  bench.turn();
+  // Not committed yet, so nobody was told of it: reading is allowed.
+  assert.equal(bench.consensus.mayReadNow, true);
+  bench.onApply = () => assert.equal(bench.consensus.mayReadNow, false);
+  bench.durable();
+  assert.equal(bench.consensus.mayReadNow, true);
+});
+
+/** Leads members 2 and 3, who acknowledged its first entry. */
+function leadThree(): Bench {
+  const bench = new Bench([1n, 2n, 3n]);
+  bench.consensus.campaign();
+  bench.durable();
+  bench.step(MessageType.VoteResp, 2n, { term: term(1) });
+  bench.durable();
+  bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(1) });
+  assert.equal(bench.consensus.isLeader, true);
+  assert.equal(bench.consensus.appliedIndex, 1);
+  bench.events.length = 0;
+  bench.sent.length = 0;
+  return bench;
+}
+
+function heartbeatContexts(bench: Bench): Buffer[] {
+  const contexts = bench.sent
+    .filter((each) => each.type === MessageType.Heartbeat && each.to === 2n && each.context.length > 0)
+    .map((each) => Buffer.from(each.context));
+  bench.sent.length = 0;
+  return contexts;
+}
+
+// covers: RA-05
+test("a read never uses a round that began before it", () => {
+  const bench = leadThree();
+  bench.consensus.read(bench.reader("first"));
+  bench.turn();
+  const [context] = heartbeatContexts(bench);
+  bench.consensus.read(bench.reader("second"));
+  bench.turn();
+  assert.equal(heartbeatContexts(bench).length, 0, "one round at a time");
+  bench.step(MessageType.HeartbeatResp, 2n, { term: term(1), context: context! });
+  assert.deepEqual(bench.events, ["read first"]);
+  const [next] = heartbeatContexts(bench);
+  assert.notDeepEqual(next, context);
+  bench.step(MessageType.HeartbeatResp, 3n, { term: term(1), context: context! });
+  assert.deepEqual(bench.events, ["read first"]);
+  bench.step(MessageType.HeartbeatResp, 3n, { term: term(1), context: next! });
+  assert.deepEqual(bench.events, ["read first", "read second"]);
+});
+
+// covers: RA-05, RA-07
+test("each retry has an id of its own, and an answer to any try of the round will do", () => {
+  const bench = leadThree();
+  bench.consensus.read(bench.reader("r"));
+  bench.turn();
+  const first = heartbeatContexts(bench)[0]!;
+  bench.tick(600);
+  const all = heartbeatContexts(bench).map((each) => each.toString("hex"));
+  const retries = new Set(all.filter((each) => each !== first.toString("hex")));
+  assert.equal(retries.size, 1);
+  bench.step(MessageType.HeartbeatResp, 2n, { term: term(1), context: Buffer.from([...retries][0]!, "hex") });
+  assert.deepEqual(bench.events, ["read r"]);
+});
+
+test("a confirmed read waits until the confirmed index is applied", () => {
+  const bench = leadThree();
+  bench.propose("a");
+  bench.turn();
+  // Members 2 and 3 have it: committed, while our own disk still works, so it is not applied here.
+  bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(2) });
+  bench.step(MessageType.AppResp, 3n, { term: term(1), index: index(2) });
+  bench.consensus.read(bench.reader("r"));
+  bench.turn();
+  const context = heartbeatContexts(bench).at(-1)!;
+  bench.step(MessageType.HeartbeatResp, 2n, { term: term(1), context });
+  assert.equal(bench.events.includes("read r"), false);
+  bench.durable();
+  assert.deepEqual(bench.events.slice(-2), ["apply a", "read r"]);
+});
+
+// covers: RA-06
+test("the reads of a round fail when the leader changes, also if its confirmation comes with the news", () => {
+  const bench = leadThree();
+  bench.consensus.read(bench.reader("r"));
+  bench.turn();
+  const [context] = heartbeatContexts(bench);
+  const confirmation = new Message(MessageType.HeartbeatResp, 1n, 2n);
+  confirmation.term = term(1);
+  confirmation.context = context!;
+  const deposed = new Message(MessageType.App, 1n, 3n);
+  Object.assign(deposed, { term: term(2), index: index(1), logTerm: term(1), commit: index(1) });
+  bench.consensus.step(confirmation);
+  bench.consensus.step(deposed);
+  bench.turn();
+  assert.deepEqual(
+    bench.events.filter((each) => each.startsWith("r")),
+    ["r LeaderChanged"],
+  );
+});
+
+// covers: RA-07, RA-12
+test("a round that is never confirmed times out", () => {
+  const bench = leadThree();
+  bench.consensus.read(bench.reader("r"));
+  bench.turn();
+  for (let i = 0; i < 80; i++) {
+    bench.tick(100);
+    // Alive, but its answers carry no context: the quorum holds, the round is never confirmed.
+    bench.step(MessageType.HeartbeatResp, 2n, { term: term(1) });
+  }
+  assert.deepEqual(
+    bench.events.filter((each) => each.startsWith("r")),
+    ["r Timeout"],
+  );
+});
+
+test("without a leader every read waits its own full time", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  bench.consensus.read(bench.reader("first"));
+  bench.tick(6000);
+  bench.consensus.read(bench.reader("second"));
+  bench.tick(1000);
+  const heard = (): string[] => bench.events.filter((each) => /^(first|second)/.test(each));
+  assert.deepEqual(heard(), ["first Timeout"]);
+  bench.tick(5900);
+  assert.deepEqual(heard(), ["first Timeout"]);
+  bench.tick(200);
+  assert.deepEqual(heard(), ["first Timeout", "second Timeout"]);
+});
+
+test("a stop fails every read and lets nothing more happen", () => {
+  const bench = leadThree();
+  bench.consensus.read(bench.reader("first"));
+  bench.turn();
+  bench.consensus.read(bench.reader("second"));
+  bench.propose("a");
+  bench.consensus.stop();
+  bench.turn();
+  assert.deepEqual(bench.events, ["first Stopped", "second Stopped"]);
+});
