@@ -166,7 +166,9 @@ async function parseYaml(path: string): Promise<unknown> {
   try {
     return parse(text) as unknown;
   } catch (error) {
-    throw new ConfigError(`configuration file ${path}: ${(error as Error).message}`, { cause: error });
+    // What follows the first line quotes the file.
+    const [problem] = (error as Error).message.split("\n");
+    throw new ConfigError(`configuration file ${path}: ${problem}`, { cause: error });
   }
 }
 

@@ -86,7 +86,9 @@ function makePrivate(directory: string, { disk, log }: { disk: Disk; log: Log })
 function makeDurably(directory: string, { disk, log }: { disk: Disk; log: Log }): void {
   const parent = dirname(directory);
   if (!existsSync(parent)) makeDurably(parent, { disk, log });
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  // Not `recursive`: on a file system that takes no directories (/proc) that never returns.
+  if (!existsSync(directory)) mkdirSync(directory, { mode: 0o700 });
+  else if (!statSync(directory).isDirectory()) throw new DataDirectoryError(`${directory} is not a directory`);
   try {
     disk.syncDirectory(parent);
   } catch (error) {
