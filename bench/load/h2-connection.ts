@@ -170,6 +170,8 @@ export class LoadConnection {
         }
         break;
       case FRAME_GOAWAY:
+        // Code 0 is a server that stops in peace.
+        if (buffer.readUInt32BE(start + 4) === 0) break;
         throw new Error(
           `the server sent GOAWAY ${buffer.readUInt32BE(start + 4)}: ${buffer.toString("utf8", start + 8, start + length)}`,
         );

@@ -158,6 +158,8 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   /** 0 not draining; 1 first GOAWAY sent, ping under way; 2 final GOAWAY sent. */
   #drainStep = 0;
   #drainSinceMs = 0;
+  /** See `Output.flush`. Set by whoever knows the socket. */
+  socketKeepsNothing = false;
 
   protected constructor(socket: Duplex, owner: ConnectionOwner, limits: RpcLimits) {
     this.socket = socket;
@@ -245,7 +247,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     this.#isFlushing = true;
     if (!this.isBlocked) {
       if (this.scheduler.isBusy) this.scheduler.pump(this.limits.turnBytes, this.owner.clock.monotonicMs());
-      if (this.output.bytes > 0 && !this.output.flush(this.socket)) {
+      if (this.output.bytes > 0 && !this.output.flush(this.socket, this.socketKeepsNothing)) {
         this.isBlocked = true;
         this.#blockedSinceMs = this.owner.clock.monotonicMs();
       }
@@ -435,7 +437,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     this.#headerBytes = 0;
     this.abortStreams();
     // The last bytes go even to a socket that asked us to wait; the sweep ends what does not end by itself.
-    if (this.output.bytes > 0 && !this.socket.destroyed) this.output.flush(this.socket);
+    if (this.output.bytes > 0 && !this.socket.destroyed) this.output.flush(this.socket, this.socketKeepsNothing);
     this.socket.end();
   }
 

@@ -4,9 +4,11 @@
  *
  *    parts: │ sealed slab │ shared bytes │ sealed slab │ ...   then   slab: │ used ▓▓▓▓░░░░░░ free │
  *
- * Ownership: bytes given to `appendShared` are never changed by anyone afterwards. A socket may keep what it is given
- * until later, so small flushes are copied into a buffer of the right size and the slab is kept, and large ones give the
- * slab away: a fresh 64 KiB slab per flush made a thousand connections three times slower (bench/echo.ts -c 1000).
+ * Ownership: bytes given to `appendShared` are never changed by anyone afterwards. A TCP socket whose `writableLength`
+ * is 0 after a write has handed everything to the kernel and keeps nothing, so the slab is filled again: that is every
+ * flush to a peer that reads, and it makes no garbage. Any other socket may keep what it is given until later, so small
+ * flushes are copied into a buffer of the right size and the slab is kept, and large ones give the slab away: a fresh
+ * 64 KiB slab per flush made a thousand connections three times slower (bench/echo.ts -c 1000).
  */
 import type { Duplex } from "node:stream";
 
@@ -44,11 +46,20 @@ export class Output {
     this.used += length;
   }
 
-  /** Hands everything to the socket. Returns false if it asks us to wait for "drain". */
-  flush(socket: Duplex): boolean {
+  /**
+   * Hands everything to the socket. Returns false if it asks us to wait for "drain". `keepsNothing`: the socket holds no
+   * reference to what it was given once its `writableLength` is 0.
+   */
+  flush(socket: Duplex, keepsNothing: boolean): boolean {
     const used = this.used;
     if (this.#parts.length === 0) {
       if (used === 0) return true;
+      if (keepsNothing && socket.writableLength === 0) {
+        const mayContinue = socket.write(this.slab.subarray(0, used));
+        if (socket.writableLength === 0) this.used = 0;
+        else this.#giveSlab();
+        return mayContinue;
+      }
       let bytes: Buffer;
       if (used <= copiedFlushBytes) {
         bytes = Buffer.allocUnsafe(used);

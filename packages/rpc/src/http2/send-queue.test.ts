@@ -28,13 +28,13 @@ test("bytes leave a queue in the order and number they came, copied or shared, i
       }
       if (random(2) === 0) queue.moveTo(output, random(queue.bytes + 1));
       if (random(4) === 0) {
-        output.flush(socket.asDuplex());
+        output.flush(socket.asDuplex(), false);
         received.push(socket.take());
       }
     }
     queue.moveTo(output, queue.bytes);
     assert.equal(queue.bytes, 0);
-    output.flush(socket.asDuplex());
+    output.flush(socket.asDuplex(), false);
     received.push(socket.take());
     assert.ok(Buffer.concat(received).equals(Buffer.concat(expected)), `round ${round}`);
   }

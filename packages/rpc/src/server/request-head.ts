@@ -13,6 +13,7 @@ import type { FieldSink, HpackDecoder } from "../hpack/decoder.ts";
 import { FieldKind, type HeaderField } from "../hpack/header-field.ts";
 import type { RpcLimits } from "../limits.ts";
 import { failureOnly } from "./answers.ts";
+import type { PlainRequest } from "./plain-exchange.ts";
 import { Route, type Router } from "./router.ts";
 
 export class RequestHead {
@@ -32,6 +33,8 @@ export class RequestHead {
   readonly isTooLarge: boolean;
   /** Against gRPC: the answer to give at once. */
   readonly refusal: Buffer | null;
+  /** Not gRPC, and not pretending to be: for whoever serves plain requests. Has a refusal too, if nobody does. */
+  readonly plain: PlainRequest | null;
 
   constructor(
     route: Route,
@@ -43,6 +46,7 @@ export class RequestHead {
     listBytes: number,
     isTooLarge: boolean,
     refusal: Buffer | null,
+    plain: PlainRequest | null,
   ) {
     this.route = route;
     this.timeoutMs = timeoutMs;
@@ -53,6 +57,7 @@ export class RequestHead {
     this.listBytes = listBytes;
     this.isTooLarge = isTooLarge;
     this.refusal = refusal;
+    this.plain = plain;
   }
 }
 
@@ -221,7 +226,20 @@ export class HeadReader implements FieldSink {
       this.#listBytes,
       isTooLarge,
       isTooLarge || this.#isMalformed ? null : this.#refusal(),
+      isTooLarge || this.#isMalformed ? null : this.#plain(),
     );
+  }
+
+  /** A POST is a gRPC call or a mistaken one. */
+  #plain(): PlainRequest | null {
+    if (this.#isGrpc || this.#method === "POST") return null;
+    return {
+      method: this.#method,
+      path: this.#path!.value,
+      authority: this.#authority?.value ?? "",
+      origin: this.#metadata.find((field) => field.name === "origin")?.value ?? "",
+      scheme: this.#scheme,
+    };
   }
 
   #routeOf(path: HeaderField): Route {

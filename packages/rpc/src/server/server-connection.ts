@@ -11,6 +11,7 @@ import type { RpcLimits } from "../limits.ts";
 import { failureOnly, headersTooLarge } from "./answers.ts";
 import { Call } from "./call.ts";
 import type { RpcObserver, ServerPeer } from "./method.ts";
+import { PlainExchange, type PlainHandler } from "./plain-exchange.ts";
 import { HeadReader, TrailerCheck } from "./request-head.ts";
 import type { Router } from "./router.ts";
 
@@ -19,6 +20,7 @@ export interface ServerContext extends ConnectionOwner {
   readonly router: Router;
   readonly deadlines: Deadlines;
   readonly observer: RpcObserver | null;
+  readonly plainHandler: PlainHandler | null;
 }
 
 /** grpc-go's: without a stream, a ping may come every two hours. */
@@ -34,6 +36,7 @@ export class ServerConnection extends Connection implements ServerPeer {
   readonly #heads: HeadReader;
   readonly #trailers: TrailerCheck = new TrailerCheck();
   readonly #refused: TokenBucket;
+  readonly #plainHandler: PlainHandler | null;
   #prefaceBytes = 0;
   #lastPingMs = Number.NEGATIVE_INFINITY;
   #pingStrikes = 0;
@@ -44,6 +47,7 @@ export class ServerConnection extends Connection implements ServerPeer {
     super(socket, context, limits);
     this.deadlines = context.deadlines;
     this.observer = context.observer;
+    this.#plainHandler = context.plainHandler;
     this.#heads = new HeadReader(context.router, this.decoder, limits);
     this.#refused = new TokenBucket(limits.refusedBurst, limits.refusedPerSecond, this.nowMs);
     const settings: [number, number][] = [
@@ -97,6 +101,14 @@ export class ServerConnection extends Connection implements ServerPeer {
     }
     if (this.isDraining || this.streams.size + this.heldSlots >= this.limits.maxConcurrentStreams) {
       this.#refuse(streamId, endsStream);
+      return;
+    }
+    const plainHandler = this.#plainHandler;
+    if (head.plain !== null && plainHandler !== null) {
+      const exchange = new PlainExchange(this, streamId, this.peerInitialWindow, head.plain, plainHandler);
+      exchange.contentLeft = head.contentLength;
+      this.addStream(exchange);
+      if (endsStream) this.remoteEnded(exchange);
       return;
     }
     if (head.refusal !== null) {

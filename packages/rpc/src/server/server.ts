@@ -18,6 +18,7 @@ import type { CloseReason, Connection } from "../http2/connection.ts";
 import { ConnectionSet } from "../http2/connection-set.ts";
 import { type RpcLimits, resolveLimits } from "../limits.ts";
 import type { Method, RpcObserver, ServerPeer } from "./method.ts";
+import type { PlainHandler } from "./plain-exchange.ts";
 import { Router } from "./router.ts";
 import { ServerConnection, type ServerContext } from "./server-connection.ts";
 
@@ -29,6 +30,8 @@ export interface RpcServerOptions {
   readonly timers: Timers;
   readonly log?: Log;
   readonly observer?: RpcObserver;
+  /** Answers requests that are not gRPC; without it they are refused with status 415. */
+  readonly plainHandler?: PlainHandler;
 }
 
 export class RpcServer {
@@ -55,6 +58,7 @@ export class RpcServer {
       router: new Router(options.methods),
       deadlines: new Deadlines(options.clock, options.timers),
       observer: this.#observer,
+      plainHandler: options.plainHandler ?? null,
       scheduleFlush: (connection) => connections.scheduleFlush(connection),
       connectionClosed: (connection, reason) => this.#connectionClosed(connection, reason),
     };
@@ -74,9 +78,11 @@ export class RpcServer {
   /**
    * Takes over a connected socket (TCP, TLS, or any other duplex of bytes) whose peer begins with the HTTP/2 preface.
    * `received`, borrowed until return, is what was already read from it. A server that is draining closes it at once.
+   * `isTcp`: the socket is a plain TCP or unix socket of Node's, which lets answers be written without garbage.
    */
-  accept(socket: Duplex, received?: Uint8Array): ServerPeer {
+  accept(socket: Duplex, received?: Uint8Array, isTcp = false): ServerPeer {
     const connection = new ServerConnection(socket, this.#context, this.#limits);
+    connection.socketKeepsNothing = isTcp;
     this.#connections.add(connection);
     if (this.#isDraining) {
       connection.close("local");
