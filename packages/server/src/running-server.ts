@@ -65,6 +65,8 @@ export class RunningServer {
   }
 
   #becameReady: () => void = () => {};
+  /** Of no effect once the start has succeeded. */
+  #failedStart: (error: Error) => void = () => {};
   readonly #ready: Promise<void>;
 
   private constructor(
@@ -77,15 +79,21 @@ export class RunningServer {
     this.#config = config;
     this.#log = log;
     this.#lock = lock;
-    this.#ready = new Promise((resolve) => {
+    this.#ready = new Promise((resolve, reject) => {
       this.#becameReady = resolve;
+      this.#failedStart = reject;
     });
     const metrics = new ServerMetrics(config.extensiveMetrics, config.slowRequestMs, world.clock, log.for("rpc"));
     this.#member = new Member(parts, memberOptionsOf(config, world), {
       flush: () => this.#rpc.flush(),
-      failed: (error) => this.onFailure(error),
+      failed: (error) => {
+        this.#failedStart(error);
+        this.onFailure(error);
+      },
       ready: () => this.#becameReady(),
     });
+    const condition = conditionOf(this.#member, metrics);
+    const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
     this.#rpc = new RpcServer({
       methods: new Map(allMethods(this.#member)),
       limits: {
@@ -99,10 +107,11 @@ export class RunningServer {
       timers: world.timers,
       log: log.for("rpc"),
       observer: metrics.observer,
+      // A client whose TLS handshake settled on HTTP/2 asks for /health over that.
+      plainHandler: ({ method, path, authority, origin, scheme }, answer) =>
+        endpoints.handle({ method, target: path, host: authority, origin, isTls: scheme === "https" }, false, answer),
     });
     metrics.watch(this.#member, this.#rpc);
-    const condition = conditionOf(this.#member, metrics);
-    const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
     this.#listeners = this.#makeListeners(endpoints, () => versionBody(condition));
   }
 
@@ -138,7 +147,7 @@ export class RunningServer {
   #makeListeners(endpoints: Endpoints, version: () => string): Listener[] {
     const config = this.#config;
     const grpc = (socket: Socket, received: Buffer): void => {
-      this.#rpc.accept(socket, received);
+      this.#rpc.accept(socket, received, !("encrypted" in socket));
     };
     const http =
       (metricsOnly: boolean) =>

@@ -5,6 +5,7 @@
  */
 import type { ErrorKind } from "@quorate/api";
 import type { ServerCall } from "@quorate/rpc";
+import { assert } from "@quorate/world";
 import type { Proposal } from "./consensus.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -37,40 +38,79 @@ export class Pending implements Proposal {
   }
 }
 
+/**
+ * A ring of slots, the id's low bits naming the slot: ids are handed out one after the other, so those in use lie close
+ * together. A Map with an entry coming and going per request would rebuild itself over and over, and its old tables,
+ * once promoted, keep dead proposals alive for the garbage collector to find.
+ */
 export class PendingProposals {
-  readonly #byId = new Map<number, Pending>();
+  #slots: (Pending | null)[] = new Array<Pending | null>(FIRST_SLOTS).fill(null);
+  #count = 0;
+  /** No proposal in the ring is older than this id; the sweep begins here. */
+  #oldest = 0;
+  #newest = 0;
+  #sizeBytes = 0;
 
-  get count(): number {
-    return this.#byId.size;
+  /** Bytes of all their entries. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Ids ascend from call to call; the entry's data is there. */
   add(pending: Pending): void {
-    this.#byId.set(pending.idLow, pending);
+    assert(pending.idLow > this.#newest, "request ids ascend");
+    if (this.#count === 0) this.#oldest = pending.idLow;
+    this.#newest = pending.idLow;
+    while (this.#newest - this.#oldest >= this.#slots.length) {
+      if (this.#slots[this.#oldest % this.#slots.length] === null) this.#oldest++;
+      else this.#grow();
+    }
+    this.#slots[pending.idLow % this.#slots.length] = pending;
+    this.#count++;
+    this.#sizeBytes += pending.data.length;
   }
 
   /** Takes the proposal out; undefined if nobody waits for it (any more). */
   take(idLow: number): Pending | undefined {
-    const pending = this.#byId.get(idLow);
-    if (pending !== undefined) this.#byId.delete(idLow);
+    const slot = idLow % this.#slots.length;
+    const pending = this.#slots[slot];
+    if (pending === null || pending === undefined || pending.idLow !== idLow) return undefined;
+    this.#slots[slot] = null;
+    this.#count--;
+    this.#sizeBytes -= pending.data.length;
     return pending;
   }
 
-  /** Fails every proposal begun before `beforeMs`; returns how many. A Map keeps insertion order: the oldest come first. */
+  /** Fails every proposal begun before `beforeMs`; returns how many. Older ids began earlier. */
   expire(beforeMs: number, error: ErrorKind): number {
-    let count = 0;
-    for (const pending of this.#byId.values()) {
+    let expired = 0;
+    for (let id = this.#oldest; id <= this.#newest && this.#count > 0; id++) {
+      const pending = this.#slots[id % this.#slots.length];
+      if (pending === null || pending === undefined || pending.idLow !== id) continue;
       if (pending.startedMs >= beforeMs) break;
-      count++;
-      this.#byId.delete(pending.idLow);
+      this.take(id);
+      expired++;
       pending.isAbandoned = true;
       pending.handler.failed(pending, error);
     }
-    return count;
+    return expired;
   }
 
   failAll(error: ErrorKind): void {
     this.expire(Number.POSITIVE_INFINITY, error);
   }
+
+  #grow(): void {
+    const old = this.#slots;
+    const slots = new Array<Pending | null>(old.length * 2).fill(null);
+    for (const pending of old) if (pending !== null) slots[pending.idLow % slots.length] = pending;
+    this.#slots = slots;
+  }
 }
 
+const FIRST_SLOTS = 1024;
 const NO_DATA = new Uint8Array(0);
