@@ -46,7 +46,9 @@ export function maintenanceMethods(member: Member): [string, Method][] {
 function answerStatus(member: Member, call: ServerCall): void {
   const errors: string[] = member.leader === NO_NODE ? ["etcdserver: no leader"] : [];
   for (const { memberId, alarm } of member.alarms.list(AlarmType.NONE)) {
-    errors.push(`memberID:${memberId} alarm:${ALARM_NAMES.get(alarm) ?? alarm}`);
+    // Protobuf's text form, which leaves out what is zero.
+    const whose = memberId === 0n ? "" : `memberID:${memberId} `;
+    errors.push(`${whose}alarm:${ALARM_NAMES.get(alarm) ?? alarm}`);
   }
   answer(call, StatusResponse, {
     header: headerOf(member),
