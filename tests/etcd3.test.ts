@@ -3,7 +3,7 @@
  * It speaks through @grpc/grpc-js, so this is also a second HTTP/2 implementation on our sockets. Locks and elections
  * come with their services. With QUORATE_TEST_SUBJECT=etcd the same is asked of etcd itself.
  *
- * covers: MV-01, WT-07, WT-14
+ * covers: WT-07, WT-14
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";

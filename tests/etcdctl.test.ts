@@ -3,7 +3,7 @@
  * with what it prints and how it ends. All expectations but the version are also true of etcd itself; with
  * QUORATE_TEST_SUBJECT=etcd they are checked on it.
  *
- * covers: MV-03, MV-05, WT-14, LE-03
+ * covers: MV-03, MV-05, MV-08, WT-05, WT-08
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";

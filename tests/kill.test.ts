@@ -7,7 +7,7 @@
  *                      ╳ kill -9 at a random moment
  *                    member again ──▶ compare: the book, the history, the hash
  *
- * covers: AP-01, AP-06, WA-07, ST-01, LE-03, WT-07
+ * covers: AP-01, AP-06, WA-07, ST-01, WT-07
  */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
