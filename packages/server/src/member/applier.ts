@@ -53,7 +53,7 @@ export interface ApplierOwner {
   /** Makes raft use the configuration after the change; null refuses the change (raft hears of it all the same). */
   applyConfChange(change: ConfChange): ConfState;
   /** The first entry of a leader's term was applied. */
-  termBegan(): void;
+  termBegan(term: number): void;
 }
 
 const CONF_STATE_KEY = Buffer.from("confState");
@@ -87,7 +87,7 @@ export class Applier {
     assert(entry.type === EntryType.Normal, "only changes of one member at a time are ever proposed");
     if (entry.data.length === 0) {
       this.#parts.backend.applied(entry.index, entry.term);
-      this.#owner.termBegan();
+      this.#owner.termBegan(entry.term);
       return;
     }
     const request = this.#request;

@@ -171,6 +171,10 @@ export class Consensus {
     return { term, vote, commit: index(Math.max(commit, this.#appliedIndex)) };
   }
 
+  get term(): number {
+    return this.#raft.term;
+  }
+
   get isLeader(): boolean {
     return this.#raft.role === Role.Leader;
   }

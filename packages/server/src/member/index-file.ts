@@ -13,21 +13,32 @@ export interface IndexFileOptions {
   readonly path: string;
   readonly timers: Timers;
   readonly log: Log;
+  /** New revisions after which a running member writes the file again. Default 500000. */
+  readonly dueRevisions?: number;
+  /** Keys and revisions written in one turn. Default 20000, about 2 ms. */
+  readonly slice?: number;
 }
 
-/** New revisions after which a running member writes the file again: what a start after a crash has to read besides it. */
+/** What a start after a crash has to read besides the file, at most. */
 const DUE_REVISIONS = 500_000;
-/** Keys and revisions written in one turn: about 2 ms. */
 const SLICE = 20_000;
 const BUFFER_BYTES = 1024 * 1024;
+
+export interface IndexFileOwner {
+  /** Calls back when everything applied so far is durable in storage. */
+  whenFlushed(done: () => void): void;
+  /** A file being written no longer holds compaction back. */
+  released(): void;
+}
 
 export class IndexFile {
   readonly #options: IndexFileOptions;
   #store: Store | null = null;
-  #whenFlushed: (done: () => void) => void = () => {};
+  #owner: IndexFileOwner | null = null;
   /** Revision of the file in place, or of the one being written. */
   #savedRevision = 0;
-  #isSaving = false;
+  /** The file that is being written in slices. */
+  #writing: Writing | null = null;
 
   constructor(options: IndexFileOptions) {
     this.#options = options;
@@ -38,7 +49,7 @@ export class IndexFile {
     const { disk, path, log } = this.#options;
     if (!disk.exists(path)) return undefined;
     try {
-      return readerOf(disk.open(path, "read"));
+      return readerOf(disk.open(path, "read"), log);
     } catch (error) {
       log.warn("cannot read the checkpoint of the key index", { path, error });
       return undefined;
@@ -46,34 +57,41 @@ export class IndexFile {
   }
 
   /** The store was opened, from the file or without it. */
-  attach(store: Store, whenFlushed: (done: () => void) => void): void {
+  attach(store: Store, owner: IndexFileOwner): void {
     this.#store = store;
-    this.#whenFlushed = whenFlushed;
-    this.#savedRevision = store.revision;
+    this.#owner = owner;
+    this.#savedRevision = this.#options.disk.exists(this.#options.path) ? store.revision : 0;
   }
 
   /** Begins to write the file, a slice a turn, if enough has changed since it was last written. */
   saveIfDue(): void {
-    if (this.#isSaving || this.#store!.revision - this.#savedRevision < DUE_REVISIONS) return;
+    const { dueRevisions = DUE_REVISIONS, slice: budget = SLICE } = this.#options;
+    if (this.#writing !== null || this.#store!.revision - this.#savedRevision < dueRevisions) return;
     const writing = this.#begin();
     if (writing === null) return;
-    this.#isSaving = true;
+    this.#writing = writing;
     const slice = (): void => {
-      if (writing.step(SLICE)) {
+      if (this.#writing !== writing) return; // The member stops and has given it up.
+      if (writing.step(budget)) {
         this.#options.timers.nextTurn(slice);
-      } else {
-        this.#whenFlushed(() => {
-          this.#isSaving = false;
-          writing.putInPlace();
-        });
+        return;
       }
+      this.#owner!.released();
+      this.#owner!.whenFlushed(() => {
+        if (this.#writing !== writing) return;
+        this.#writing = null;
+        writing.putInPlace();
+      });
     };
     slice();
   }
 
   /** Writes the whole file at once. Everything applied must be flushed. For a member that stops. */
   saveNow(): void {
-    if (this.#isSaving || this.#store!.revision === this.#savedRevision) return;
+    const unfinished = this.#writing;
+    this.#writing = null;
+    unfinished?.abandon();
+    if (unfinished === null && this.#store!.revision === this.#savedRevision) return;
     const writing = this.#begin();
     if (writing === null) return;
     while (writing.step(Number.MAX_SAFE_INTEGER)) {
@@ -145,8 +163,18 @@ class Writing {
       this.#discard();
       return;
     }
-    this.#file.close();
-    this.#disk.rename(this.#temporary, this.#path);
+    try {
+      this.#file.close();
+      this.#disk.rename(this.#temporary, this.#path);
+    } catch (error) {
+      this.#log.warn("cannot put the checkpoint of the key index in place", { path: this.#path, error });
+    }
+  }
+
+  /** Gives the file up at any point before it is put in place. */
+  abandon(): void {
+    this.#task!.cancel();
+    this.#discard();
   }
 
   #write(chunk: Uint8Array): void {
@@ -172,14 +200,21 @@ class Writing {
   }
 
   #discard(): void {
-    this.#file.close();
-    this.#disk.remove(this.#temporary);
+    try {
+      this.#file.close();
+      this.#disk.remove(this.#temporary);
+    } catch (error) {
+      this.#log.warn("cannot remove an unfinished checkpoint", { path: this.#temporary, error });
+    }
   }
 }
 
-/** Serves small reads from a large buffer. The file is closed at its end or with the process. */
-function readerOf(file: DiskFile): CheckpointReader {
-  const sizeBytes = file.sizeBytes();
+/**
+ * Serves small reads from a large buffer. The file is closed at its end or with the process. What the disk cannot read is
+ * as good as the file's end: the reader of a file cut short does without it.
+ */
+function readerOf(file: DiskFile, log: Log): CheckpointReader {
+  let sizeBytes = file.sizeBytes();
   let buffer = Buffer.alloc(0);
   let at = 0;
   let position = 0;
@@ -190,7 +225,13 @@ function readerOf(file: DiskFile): CheckpointReader {
       buffer.copy(next, 0, at);
       const wanted = Math.min(next.length - rest, sizeBytes - position);
       const into = next.subarray(rest, rest + wanted);
-      const read = wanted === 0 ? 0 : file.read(into, wanted, position);
+      let read = 0;
+      try {
+        read = wanted === 0 ? 0 : file.read(into, wanted, position);
+      } catch (error) {
+        log.warn("cannot read the checkpoint of the key index", { path: file.path, error });
+        sizeBytes = position;
+      }
       position += read;
       buffer = next.subarray(0, rest + read);
       at = 0;

@@ -177,7 +177,10 @@ export class Member implements ConsensusOwner {
     this.alarms = parts.alarms;
     this.ids = parts.ids;
     this.limits = { maxTxnOps: options.maxTxnOps, maxRequestBytes: options.maxRequestBytes };
-    parts.indexFile.attach(parts.store, (done) => this.whenFlushed(done));
+    parts.indexFile.attach(parts.store, {
+      whenFlushed: (done) => this.whenFlushed(done),
+      released: () => this.#compact(),
+    });
     this.hub = new WatchHub({ source: parts.store });
     parts.store.listen(this.hub);
     this.#confState = parts.confState;
@@ -186,7 +189,7 @@ export class Member implements ConsensusOwner {
     this.#applier = new Applier(parts, {
       entryApplied: (idHigh, idLow, outcome) => this.#entryApplied(idHigh, idLow, outcome),
       applyConfChange: (change) => this.#applyConfChange(change),
-      termBegan: () => this.#termBegan(),
+      termBegan: (term) => this.#termBegan(term),
     });
     this.#consensus = new Consensus(
       {
@@ -312,7 +315,7 @@ export class Member implements ConsensusOwner {
   ): void {
     const idLow = this.ids.next();
     const pending = new Pending(idLow, handler, call, this.options.clock.monotonicMs(), detail);
-    const refused = this.#refusal(op, idLow, end - start);
+    const refused = this.#refusal(op, idLow, end - start, call === null);
     if (refused !== null) {
       handler.failed(pending, refused);
       return;
@@ -414,8 +417,9 @@ export class Member implements ConsensusOwner {
   }
 
   /** The first entry of the term is applied: all earlier ones are too, so the lessor may start its clock. */
-  #termBegan(): void {
-    if (!this.#consensus.isLeader || this.lessor.isPrimary) return;
+  #termBegan(term: number): void {
+    // Not the first entry of an earlier term, which a new leader applies on its way to its own.
+    if (!this.#consensus.isLeader || term !== this.#consensus.term || this.lessor.isPrimary) return;
     this.lessor.promote(this.options.electionTicks * this.options.heartbeatMs);
     if (!this.#isPublished) this.#publish();
   }
@@ -464,8 +468,13 @@ export class Member implements ConsensusOwner {
     this.#owner.ready();
   }
 
-  #refusal(op: RaftOp, idLow: number, operationBytes: number): ErrorKind | null {
+  /**
+   * What the member itself proposes is never refused for load: an expired lease must go and a member must get ready however
+   * much clients ask for (known failure LE-12), and while entries are applied the lag says nothing.
+   */
+  #refusal(op: RaftOp, idLow: number, operationBytes: number, isOwn: boolean): ErrorKind | null {
     if (this.#isStopping) return "Stopped";
+    if (isOwn) return null;
     if (this.commitIndex - this.appliedIndex > MAX_APPLY_LAG || this.#pending.count >= MAX_PENDING_PROPOSALS) {
       return "TooManyRequests";
     }

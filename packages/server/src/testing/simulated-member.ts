@@ -24,10 +24,11 @@ import { FakeCall } from "./fake-call.ts";
 import { ManualWorld } from "./manual-world.ts";
 
 export const MEMBER_DIRECTORY = "/data/member";
-const SEGMENT_BYTES = 256 * 1024;
 
 export interface SimulatedMemberOptions {
   readonly seed?: number;
+  /** Default 256 KiB: an entry may take half of one. */
+  readonly segmentBytes?: number;
   /** Over the defaults of the flags. */
   readonly settings?: Readonly<Record<string, string>>;
 }
@@ -38,8 +39,9 @@ export class SimulatedMember {
   readonly world: ManualWorld = new ManualWorld();
   readonly config: Config;
   readonly #random: SeededRandom;
+  readonly #segmentBytes: number;
   member: Member = null as never;
-  storage: MemoryStorage = null as never;
+  storage: MemoryStorage = new MemoryStorage();
   /** What the member reported as the reason to end the process. */
   failure: Error | null = null;
   isReady = false;
@@ -47,6 +49,7 @@ export class SimulatedMember {
 
   constructor(options: SimulatedMemberOptions = {}) {
     this.#random = new SeededRandom(options.seed ?? 1);
+    this.#segmentBytes = options.segmentBytes ?? 256 * 1024;
     this.disk = new SimDisk({ random: this.#random });
     this.disk.makeDirectory("/data");
     this.disk.makeDirectory(MEMBER_DIRECTORY);
@@ -71,7 +74,7 @@ export class SimulatedMember {
       random: this.#random,
       log: silentLog,
       raftLog: silentLog,
-      segmentBytes: SEGMENT_BYTES,
+      segmentBytes: this.#segmentBytes,
     };
   }
 
@@ -127,16 +130,35 @@ export class SimulatedMember {
     throw new Error("the member does not come to rest");
   }
 
-  /** Ends the write of the log under way, with what follows in that turn; storage stands still. */
+  /** Lets the log come to rest, and what follows from that; storage stands still. */
   saveLog(): void {
     this.runTurns();
-    this.disk.runPending(1);
-    this.runTurns();
+    while (this.disk.pendingCount > 0) {
+      this.disk.runPending(1);
+      this.runTurns();
+    }
   }
 
   runTurns(): void {
     while (this.world.runTurn()) {
       // What a turn puts off comes in the next.
+    }
+  }
+
+  /** The next thing to happen, of what can: a turn, the end of a write or of a commit, a timer. */
+  happen(choice: number): void {
+    switch (choice % 4) {
+      case 0:
+        this.world.runTurn();
+        return;
+      case 1:
+        this.disk.runPending(1);
+        return;
+      case 2:
+        this.storage.step();
+        return;
+      default:
+        this.world.fireNext(this.world.nowMs + 60);
     }
   }
 
