@@ -123,6 +123,8 @@ export class MemberCounters {
 /** etcd refuses writes when so many committed entries wait to be applied; here also what waits to be committed. */
 const MAX_APPLY_LAG = 5000;
 const MAX_PENDING_PROPOSALS = 200_000;
+/** Below what raft lets wait for commitment (open-member.ts), so that who is refused hears of it instead of waiting. */
+const MAX_PENDING_BYTES = 192 * 1024 * 1024;
 const SWEEP_MS = 500;
 /** How soon a watcher that starts in a compacted past hears of it, at the latest. */
 const REPLAY_MS = 100;
@@ -282,7 +284,8 @@ export class Member implements ConsensusOwner {
    */
   admitsWrite(call: ServerCall, costBytes: number): boolean {
     const { quotaBytes } = this.options;
-    if (quotaBytes < 0 || this.backend.sizeBytes() + costBytes < quotaBytes) return true;
+    const sizeBytes = this.backend.sizeBytes() + this.#pending.sizeBytes;
+    if (quotaBytes < 0 || sizeBytes + costBytes < quotaBytes) return true;
     if (this.alarms.list(AlarmType.NOSPACE).some((each) => each.memberId === this.id)) {
       failWith(call, "NoSpace");
       return false;
@@ -478,6 +481,7 @@ export class Member implements ConsensusOwner {
     if (this.commitIndex - this.appliedIndex > MAX_APPLY_LAG || this.#pending.count >= MAX_PENDING_PROPOSALS) {
       return "TooManyRequests";
     }
+    if (this.#pending.sizeBytes > MAX_PENDING_BYTES) return "TooManyRequests";
     if (this.backend.unflushedBytes > MAX_UNFLUSHED_BYTES) return "TooManyRequests";
     const sizeBytes = raftRequestSize(this.ids.high, idLow, 0, 0, op, operationBytes);
     return sizeBytes > this.limits.maxRequestBytes ? "RequestTooLarge" : null;
