@@ -26,6 +26,7 @@ import { VERSIONS } from "./versions.ts";
 import { MachineClock, MachineTimers } from "./world/clock.ts";
 import type { DirectoryLock } from "./world/directory-lock.ts";
 import { NodeDisk } from "./world/disk.ts";
+import { releaseMemory } from "./world/memory.ts";
 import { MachineRandom } from "./world/random.ts";
 
 /** Calls under way when the server stops get this long; watches and keep-alives do not end by themselves. */
@@ -91,6 +92,7 @@ export class RunningServer {
         this.onFailure(error);
       },
       ready: () => this.#becameReady(),
+      resting: releaseMemory,
     });
     const condition = conditionOf(this.#member, metrics);
     const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });

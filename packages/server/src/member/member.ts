@@ -106,6 +106,8 @@ export interface MemberOwner {
   failed(error: Error): void;
   /** It knows a leader and has told the cluster its name: clients may come. */
   ready(): void;
+  /** Nothing has been written for a while: a moment to tidy up. */
+  resting(): void;
 }
 
 /** What the metrics read; counted where it happens. */
@@ -496,10 +498,15 @@ export class Member implements ConsensusOwner {
     const reason = isLeaderless ? "ContextDeadlineExceeded" : "Timeout";
     this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, reason);
     this.#expireLeases();
-    if (nowMs - this.#lastFlushMs > REST_AFTER_MS) this.backend.storage.rest();
+    if (!this.#isResting && nowMs - this.#lastFlushMs > REST_AFTER_MS) {
+      this.#isResting = true;
+      this.backend.storage.rest();
+      this.#owner.resting();
+    }
     this.#owner.flush();
   }
   #lastFlushMs = 0;
+  #isResting = false;
 
   #expireLeases(): void {
     for (const id of this.lessor.expired()) {
@@ -528,6 +535,7 @@ export class Member implements ConsensusOwner {
     this.#flushWaiters = [];
     const startedMs = this.options.clock.monotonicMs();
     this.#lastFlushMs = startedMs;
+    this.#isResting = false;
     const confState = this.#confState;
     this.backend.flush((error) => {
       if (error !== null) {

@@ -104,6 +104,7 @@ export class SimulatedMember {
       ready: () => {
         this.isReady = true;
       },
+      resting: () => {},
     });
     this.#methods = new Map(allMethods(this.member));
   }
