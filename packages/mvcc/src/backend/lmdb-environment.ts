@@ -152,8 +152,13 @@ export function databaseInode(directory: string): bigint {
 
 /** True if the file system has next to nothing left for us. */
 export function isDiskFull(directory: string): boolean {
+  return freeBytes(directory) < 64 * 1024;
+}
+
+/** Bytes the file system would still give us. */
+export function freeBytes(directory: string): number {
   const { bavail, bsize } = statfsSync(directory);
-  return bavail * bsize < 64 * 1024;
+  return bavail * bsize;
 }
 
 /** Releases this thread's hold; the last one unmaps the file. Completes before it returns. */

@@ -14,6 +14,7 @@ import {
   defragmentedPath,
   type Environment,
   type EnvironmentSizes,
+  freeBytes,
   isDiskFull,
   joinEnvironment,
   measureEnvironment,
@@ -61,6 +62,7 @@ async function handle(request: Request): Promise<Answer> {
 }
 
 function commit(batch: StorageBatch): void {
+  refuseWithoutSpace(batch);
   environment.records.transactionSync(() => {
     addRecords(batch);
     dropRecords(batch.drops);
@@ -70,6 +72,24 @@ function commit(batch: StorageBatch): void {
       else if (!table.putSync(change.key, change.value)) throw new Error(`table ${change.table} refused a key`);
     }
   }, TransactionFlags.SYNCHRONOUS_COMMIT);
+}
+
+/** What one dropped record or changed key may cost: a copied leaf and its share of the pages above. */
+const CHANGE_BYTES = 8192;
+const SLACK_BYTES = 1024 * 1024;
+
+/**
+ * Asks for space before LMDB runs out of it half-way. The binding's LMDB writes its message about a short write past the
+ * end of the memory it has for it, and what that breaks may end the process before the error is told (lmdb 3.5.6).
+ */
+function refuseWithoutSpace(batch: StorageBatch): void {
+  let neededBytes = SLACK_BYTES + batch.drops.length * (CHANGE_BYTES / 2);
+  for (const region of batch.regions) neededBytes += 2 * (region.end - region.start);
+  for (const { key, value } of batch.changes) neededBytes += CHANGE_BYTES + key.length + (value?.length ?? 0);
+  const free = freeBytes(directory);
+  if (free >= neededBytes) return;
+  const problem = new Error(`no space left: the batch may need ${neededBytes} bytes, the file system has ${free}`);
+  throw Object.assign(problem, { code: "ENOSPC" });
 }
 
 function addRecords(batch: StorageBatch): void {
