@@ -40,6 +40,7 @@ export class RangeResult {
  * changes are then seen. Throws {@link FutureRevisionError} or {@link CompactedError}.
  */
 export function evaluateRange(state: StoreState, current: number, range: RangeInput): RangeResult {
+  state.counts.ranges++;
   const revision = readRevision(state, current, range.revision);
   if (range.countOnly) {
     const none = new RecordList(state, new NodeList(1), null, null);

@@ -23,11 +23,22 @@ export const FIRST_REVISION = 1;
 /** A store that was never compacted. */
 export const NEVER_COMPACTED = -1;
 
+/** How often what was done since the start, inside transactions too: for metrics. */
+export class OperationCounts {
+  puts = 0;
+  /** Keys deleted. */
+  deletes = 0;
+  ranges = 0;
+  /** Requests of several operations. */
+  txns = 0;
+}
+
 export class StoreState {
   readonly index: KeyIndex;
   readonly backend: Backend;
   readonly leases: LeaseBook;
   readonly log: Log;
+  readonly counts: OperationCounts = new OperationCounts();
   /** Main revision of the newest complete write transaction. */
   revision: number = FIRST_REVISION;
   /** Reads below are refused, from the moment a compaction is accepted. */

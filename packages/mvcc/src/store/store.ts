@@ -34,7 +34,7 @@ import type { LeaseBook } from "./lease-book.ts";
 import { evaluateRange, type RangeResult, readRevision } from "./range.ts";
 import type { DeleteRangeInput, PutInput, RangeInput, TxnInput } from "./requests.ts";
 import { attachLeases, IndexRestore, RESTORE_CHUNK_RECORDS } from "./restore.ts";
-import { StoreState } from "./state.ts";
+import { type OperationCounts, StoreState } from "./state.ts";
 import {
   type Checkpoint,
   CheckpointMismatchError,
@@ -115,6 +115,10 @@ export class Store {
     return this.#state.backend;
   }
 
+  get counts(): OperationCounts {
+    return this.#state.counts;
+  }
+
   /** The one listener hears every commit from now on. */
   listen(listener: CommitListener): void {
     this.#write.listen(listener);
@@ -157,6 +161,7 @@ export class Store {
    */
   get(key: Uint8Array, keyStart: number, keyEnd: number, revision: number, span: RecordSpan): boolean {
     const state = this.#state;
+    state.counts.ranges++;
     const at = readRevision(state, state.revision, revision);
     const slot = state.index.find(key, keyStart, keyEnd);
     if (slot === NONE) return false;

@@ -88,6 +88,7 @@ export class Executor {
    * CompactedError, FutureRevisionError.
    */
   txn(txn: TxnInput, respond: boolean): TxnResult {
+    this.#state.counts.txns++;
     const plan = this.#plan(txn);
     this.#checkPlan(plan, { deletedFrom: null });
     this.#write.open();

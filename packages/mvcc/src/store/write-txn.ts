@@ -122,6 +122,7 @@ export class WriteTxn {
     assert(this.#isOpen, "a put is within a transaction");
     assert(keyEnd > keyStart, "a key is not empty");
     const { index, backend } = this.#state;
+    this.#state.counts.puts++;
     const main = this.#state.revision + 1;
     const sub = this.#changes.length;
     let slot = index.find(key, keyStart, keyEnd);
@@ -203,6 +204,7 @@ export class WriteTxn {
 
   #tombstone(slot: number): void {
     const { index, backend } = this.#state;
+    this.#state.counts.deletes++;
     const main = this.#state.revision + 1;
     const sub = this.#changes.length;
     const keyLength = index.keyLength(slot);

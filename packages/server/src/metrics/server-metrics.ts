@@ -279,6 +279,20 @@ export class ServerMetrics {
       "The total number of expired leases.",
       () => member.counters.leasesExpired,
     );
+    const operations = (name: string, help: string, read: () => number): void =>
+      registry.sampled("counter", name, help, read);
+    operations("etcd_mvcc_put_total", "Total number of puts seen by this member.", () => member.store.counts.puts);
+    operations(
+      "etcd_mvcc_delete_total",
+      "Total number of deletes seen by this member.",
+      () => member.store.counts.deletes,
+    );
+    operations(
+      "etcd_mvcc_range_total",
+      "Total number of ranges seen by this member.",
+      () => member.store.counts.ranges,
+    );
+    operations("etcd_mvcc_txn_total", "Total number of txns seen by this member.", () => member.store.counts.txns);
     gauge("quorate_leases", "Leases granted and not revoked.", () => member.lessor.count);
   }
 }
