@@ -9,7 +9,7 @@
 import { rangeTailSize, writeRangeKvHead, writeRangeTail } from "@quorate/api";
 import { Writer } from "@quorate/api/wire";
 import type { RangeResult } from "@quorate/mvcc";
-import type { BodySource, CallOwner, ServerCall } from "@quorate/rpc";
+import type { BodySource, ServerCall } from "@quorate/rpc";
 import { answerWriter, respondWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
 
@@ -20,20 +20,19 @@ const PIECE_BYTES = 64 * 1024;
 const KV_HEAD_MAX_BYTES = 6;
 
 export function respondRange(member: Member, call: ServerCall, result: RangeResult): void {
+  const { appliedTerm } = member;
   const totalBytes =
-    member.header.sizeBytes(result.revision, member.appliedTerm) +
+    member.header.sizeBytes(result.revision, appliedTerm) +
     result.records.framedBytes() +
     rangeTailSize(result.more, result.count);
   if (totalBytes <= WHOLE_MAX_BYTES) {
     answerWriter.reset();
-    member.header.write(answerWriter, result.revision, member.appliedTerm);
+    member.header.write(answerWriter, result.revision, appliedTerm);
     writeRange(answerWriter, result, result.more, result.count);
     respondWith(call, answerWriter);
     return;
   }
-  const body = new RangeBody(member, result);
-  call.owner = body;
-  call.respondFrom(totalBytes, body);
+  call.respondFrom(totalBytes, new RangeBody(member, result, appliedTerm));
 }
 
 /** Everything after the header. `more` and `count` are the result's own but for the chunks of a stream. */
@@ -49,7 +48,7 @@ export function writeRange(writer: Writer, result: RangeResult, more: boolean, c
 }
 
 /** The body of one large answer; holds its revision against compaction until it is sent or the call is gone. */
-class RangeBody implements BodySource, CallOwner {
+class RangeBody implements BodySource {
   readonly #member: Member;
   readonly #result: RangeResult;
   readonly #writer = new Writer(PIECE_BYTES);
@@ -57,12 +56,15 @@ class RangeBody implements BodySource, CallOwner {
   /** How much of what is in the writer was handed out. */
   #sent = 0;
   #next = 0;
+  /** Of the answer's beginning: another term may be longer, and the length is promised. */
+  readonly #appliedTerm: number;
   #isHeadWritten = false;
   #isPinned = true;
 
-  constructor(member: Member, result: RangeResult) {
+  constructor(member: Member, result: RangeResult, appliedTerm: number) {
     this.#member = member;
     this.#result = result;
+    this.#appliedTerm = appliedTerm;
     this.#pinned = result.readRevision;
     member.store.pin(this.#pinned);
   }
@@ -84,7 +86,7 @@ class RangeBody implements BodySource, CallOwner {
     this.#sent = 0;
     if (!this.#isHeadWritten) {
       this.#isHeadWritten = true;
-      this.#member.header.write(writer, revision, this.#member.appliedTerm);
+      this.#member.header.write(writer, revision, this.#appliedTerm);
     }
     while (this.#next < records.length && writer.position < goalBytes) {
       const sizeBytes = records.sizeBytes(this.#next);
@@ -99,8 +101,8 @@ class RangeBody implements BodySource, CallOwner {
     }
   }
 
-  /** The client has gone, or did not read for too long. */
-  cancelled(): void {
+  /** Everything was read, or the client has gone, or did not read for too long. */
+  released(): void {
     this.#unpin();
   }
 
