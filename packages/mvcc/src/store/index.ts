@@ -2,15 +2,9 @@
 export type { CompactionWaiter } from "./compactor.ts";
 export {
   CompactedError,
-  DuplicateKeyError,
-  EmptyKeyError,
   FutureRevisionError,
-  InvalidSortOptionError,
   KeyNotFoundError,
   LeaseNotFoundError,
-  LeaseProvidedError,
-  TooManyOperationsError,
-  ValueProvidedError,
 } from "./errors.ts";
 export type { KvHash } from "./hash.ts";
 export { isSingleKey, upperBound } from "./key-range.ts";
@@ -18,26 +12,19 @@ export { RecordCorruptError, RecordView } from "./key-value.ts";
 export { type LeaseBook, noLeases } from "./lease-book.ts";
 export type { RangeResult } from "./range.ts";
 export type { RecordList } from "./record-list.ts";
-export {
-  type CompareInput,
-  CompareResult,
-  CompareTarget,
-  type DeleteRangeInput,
-  type OpInput,
-  type PutInput,
-  type RangeInput,
-  SortOrder,
-  SortTarget,
-  type TxnInput,
+export type {
+  CompareInput,
+  DeleteRangeInput,
+  OpInput,
+  PutInput,
+  RangeInput,
+  TxnInput,
 } from "./requests.ts";
 export { type HashTask, Store, type StoreOptions } from "./store.ts";
 export type { CheckpointReader, CheckpointTask, CheckpointWriter } from "./store-checkpoint.ts";
 export type { TablesHashing } from "./tables-hash.ts";
 export type { DeleteRangeResult, OpResult, PutResult, TxnResult } from "./txn.ts";
 export {
-  checkDeleteRange,
-  checkPut,
-  checkRange,
   checkTxn,
   isReadOnlyTxn,
   isSerializableTxn,

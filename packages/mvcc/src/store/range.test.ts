@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { SortOrder, SortTarget } from "@quorate/api";
 import { RecordSpan } from "../backend/storage.ts";
 import { CompactedError, FutureRevisionError } from "./errors.ts";
-import { type RangeInput, SortOrder, SortTarget } from "./requests.ts";
+import type { RangeInput } from "./requests.ts";
 import { bytes, decodeAll, keysOf, range, TestStore } from "./testing/harness.ts";
 
 // covers: MV-05, MV-06, MV-09, MV-10, ST-16
@@ -22,14 +23,14 @@ const TABLE: { name: string; rest: Partial<RangeInput>; keys: string; more: bool
   { name: "limit 2", rest: { limit: 2 }, keys: "a b", more: true, count: 4 },
   {
     name: "limit 2, sort MOD DESC",
-    rest: { limit: 2, sortTarget: SortTarget.Mod, sortOrder: SortOrder.Descend },
+    rest: { limit: 2, sortTarget: SortTarget.MOD, sortOrder: SortOrder.DESCEND },
     keys: "a d",
     more: true,
     count: 4,
   },
   {
     name: "limit 2, target MOD, order NONE",
-    rest: { limit: 2, sortTarget: SortTarget.Mod },
+    rest: { limit: 2, sortTarget: SortTarget.MOD },
     keys: "b c",
     more: true,
     count: 4,
@@ -46,24 +47,24 @@ const TABLE: { name: string; rest: Partial<RangeInput>; keys: string; more: bool
     count: 4,
   },
   { name: "negative limit", rest: { limit: -1 }, keys: "a b c d", more: false, count: 4 },
-  { name: "KEY DESC", rest: { sortOrder: SortOrder.Descend, limit: 3 }, keys: "d c b", more: true, count: 4 },
+  { name: "KEY DESC", rest: { sortOrder: SortOrder.DESCEND, limit: 3 }, keys: "d c b", more: true, count: 4 },
   {
     name: "VALUE ASC",
-    rest: { sortTarget: SortTarget.Value, sortOrder: SortOrder.Ascend },
+    rest: { sortTarget: SortTarget.VALUE, sortOrder: SortOrder.ASCEND },
     keys: "d b c a",
     more: false,
     count: 4,
   },
   {
     name: "VERSION DESC, limit 1",
-    rest: { sortTarget: SortTarget.Version, sortOrder: SortOrder.Descend, limit: 1 },
+    rest: { sortTarget: SortTarget.VERSION, sortOrder: SortOrder.DESCEND, limit: 1 },
     keys: "a",
     more: true,
     count: 4,
   },
   {
     name: "CREATE DESC",
-    rest: { sortTarget: SortTarget.Create, sortOrder: SortOrder.Descend },
+    rest: { sortTarget: SortTarget.CREATE, sortOrder: SortOrder.DESCEND },
     keys: "d c b a",
     more: false,
     count: 4,
@@ -94,8 +95,8 @@ test("keys_only drops the lease too, except when sorted by value", () => {
   const it = fourKeys();
   const plain = it.store.range(range("b", "", { keysOnly: true }));
   assert.deepEqual(decodeAll(plain.records), [{ key: "b", create: 3, mod: 3, version: 1, value: "", lease: 0n }]);
-  for (const sortOrder of [SortOrder.None, SortOrder.Ascend, SortOrder.Descend]) {
-    const sorted = it.store.range(range("a", "z", { keysOnly: true, sortTarget: SortTarget.Value, sortOrder }));
+  for (const sortOrder of [SortOrder.NONE, SortOrder.ASCEND, SortOrder.DESCEND]) {
+    const sorted = it.store.range(range("a", "z", { keysOnly: true, sortTarget: SortTarget.VALUE, sortOrder }));
     const b = decodeAll(sorted.records).find((kv) => kv.key === "b");
     assert.deepEqual(b, { key: "b", create: 3, mod: 3, version: 1, value: "", lease: 5n });
   }
@@ -104,7 +105,7 @@ test("keys_only drops the lease too, except when sorted by value", () => {
 test("the sizes a result announces are those it writes", () => {
   const it = fourKeys();
   it.put("long", "x".repeat(200));
-  for (const rest of [{}, { keysOnly: true }, { keysOnly: true, sortTarget: SortTarget.Value }]) {
+  for (const rest of [{}, { keysOnly: true }, { keysOnly: true, sortTarget: SortTarget.VALUE }]) {
     const { records } = it.store.range(range("\0", "\0", rest));
     let framed = 0;
     for (let i = 0; i < records.length; i++) {

@@ -8,12 +8,13 @@
  * leave (known-failures MV-05). Filters and all sort targets but VALUE are answered from the index.
  */
 
+import { SortOrder, SortTarget } from "@quorate/api";
 import { NONE } from "../key-index/limits.ts";
 import { NodeList } from "../key-index/node-list.ts";
 import { CompactedError, FutureRevisionError } from "./errors.ts";
 import { compareKeys, isSingleKey, upperBound } from "./key-range.ts";
 import { RecordList } from "./record-list.ts";
-import { type RangeInput, SortOrder, SortTarget } from "./requests.ts";
+import type { RangeInput } from "./requests.ts";
 import type { StoreState } from "./state.ts";
 
 export class RangeResult {
@@ -71,7 +72,7 @@ function nodeOfKey(state: StoreState, key: Uint8Array, revision: number): number
 
 /** Ascending bytes are the order of the index: nothing to sort. An order of NONE asks nothing of any target's order. */
 function isInKeyOrder(range: RangeInput): boolean {
-  if (range.sortTarget === SortTarget.Key) return range.sortOrder !== SortOrder.Descend;
+  if (range.sortTarget === SortTarget.KEY) return range.sortOrder !== SortOrder.DESCEND;
   return false;
 }
 
@@ -89,7 +90,7 @@ function isFiltered(range: RangeInput): boolean {
  * with another target, so a limited range is cut in key order first and what is left is then sorted.
  */
 function fetchLimit(range: RangeInput): number {
-  const isCutFirst = range.sortOrder === SortOrder.None || isInKeyOrder(range);
+  const isCutFirst = range.sortOrder === SortOrder.NONE || isInKeyOrder(range);
   if (!isCutFirst || isFiltered(range) || range.limit <= 0 || range.limit >= NONE) return 0;
   return range.limit + 1;
 }
@@ -181,15 +182,15 @@ class Selection {
     const range = this.#range;
     const places = Array.from({ length: this.#nodes.length }, (_, i) => i);
     let leases: bigint[] | null = null;
-    if (range.sortTarget === SortTarget.Value) {
+    if (range.sortTarget === SortTarget.VALUE) {
       leases = this.#sortByValue(places);
-    } else if (range.sortTarget !== SortTarget.Key) {
+    } else if (range.sortTarget !== SortTarget.KEY) {
       const keys = places.map((i) => this.#sortKey(i));
       places.sort((a, b) => keys[a]! - keys[b]!);
-    } else if (range.sortOrder !== SortOrder.Descend) {
+    } else if (range.sortOrder !== SortOrder.DESCEND) {
       return null;
     }
-    if (range.sortOrder === SortOrder.Descend) places.reverse();
+    if (range.sortOrder === SortOrder.DESCEND) places.reverse();
     this.#slots = reordered(this.#slots, places);
     this.#nodes = reordered(this.#nodes, places);
     if (leases === null || !range.keysOnly) return null;
@@ -213,9 +214,9 @@ class Selection {
     const slot = this.#slots.nodes[i]!;
     const node = this.#nodes.nodes[i]!;
     switch (this.#range.sortTarget) {
-      case SortTarget.Version:
+      case SortTarget.VERSION:
         return index.versionAt(slot, node);
-      case SortTarget.Create:
+      case SortTarget.CREATE:
         return index.createRevisionAt(slot, node);
       default:
         return index.main(node);

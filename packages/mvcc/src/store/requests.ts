@@ -4,11 +4,6 @@
  * client may set beyond 2^53 saturated by whoever decoded them; a lease is a bigint.
  */
 
-export const SortOrder = { None: 0, Ascend: 1, Descend: 2 } as const;
-export const SortTarget = { Key: 0, Version: 1, Create: 2, Mod: 3, Value: 4 } as const;
-export const CompareResult = { Equal: 0, Greater: 1, Less: 2, NotEqual: 3 } as const;
-export const CompareTarget = { Version: 0, Create: 1, Mod: 2, Value: 3, Lease: 4 } as const;
-
 export interface RangeInput {
   readonly key: Uint8Array;
   /** Empty: the one key. One zero byte: every key from `key` on. Else the first key past the range. */
@@ -17,7 +12,7 @@ export interface RangeInput {
   readonly limit: number;
   /** 0 or less means now. */
   readonly revision: number;
-  /** Numbers of {@link SortOrder} and {@link SortTarget}; others must have been refused (`checkRange`). */
+  /** Numbers of the API's SortOrder and SortTarget; others must have been refused (`checkRange`). */
   readonly sortOrder: number;
   readonly sortTarget: number;
   /** Only classifies a read-only txn; the store itself always answers from what it has applied. */
@@ -51,7 +46,7 @@ export interface DeleteRangeInput {
  * none has compared with zero, which is what the unset field reads as.
  */
 export interface CompareInput {
-  /** Numbers of {@link CompareResult} and {@link CompareTarget}; unknown ones pass (semantics §3.5). */
+  /** Numbers of the API's CompareResult and CompareTarget; unknown ones pass (semantics §3.5). */
   readonly result: number;
   readonly target: number;
   readonly key: Uint8Array;

@@ -1,16 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { SortTarget } from "@quorate/api";
 import { RecordSpan } from "../backend/storage.ts";
 import type { RangeResult } from "./range.ts";
-import {
-  type CompareInput,
-  type DeleteRangeInput,
-  type OpInput,
-  type PutInput,
-  type RangeInput,
-  SortTarget,
-  type TxnInput,
-} from "./requests.ts";
+import type { CompareInput, DeleteRangeInput, OpInput, PutInput, RangeInput, TxnInput } from "./requests.ts";
 import type { Store } from "./store.ts";
 import {
   bytes,
@@ -119,7 +112,7 @@ class Requests {
     const kind = this.#chance.below(depth > 0 ? 5 : 4);
     if (kind === 4) return op(this.txn(depth - 1));
     // In key order, so that the answer is one alone; ranges in any order have their own step.
-    return op(kind === 0 ? { ...this.range(), sortTarget: SortTarget.Key } : kind === 1 ? this.delete() : this.put());
+    return op(kind === 0 ? { ...this.range(), sortTarget: SortTarget.KEY } : kind === 1 ? this.delete() : this.put());
   }
 
   txn(depth: number): TxnInput {

@@ -6,51 +6,13 @@
  * (known-failures MV-01). Rules and their quirks: semantics §3.2, §3.4, §3.5.
  */
 
-import {
-  DuplicateKeyError,
-  EmptyKeyError,
-  InvalidSortOptionError,
-  KeyNotFoundError,
-  LeaseProvidedError,
-  TooManyOperationsError,
-  ValueProvidedError,
-} from "./errors.ts";
+import { ApiError, checkPut, checkRange, type ErrorKind } from "@quorate/api";
 import { compareKeys, isSingleKey } from "./key-range.ts";
-import {
-  type CompareInput,
-  type DeleteRangeInput,
-  type OpInput,
-  type PutInput,
-  type RangeInput,
-  SortOrder,
-  SortTarget,
-  type TxnInput,
-} from "./requests.ts";
-
-/** Throws {@link EmptyKeyError} or {@link InvalidSortOptionError}. */
-export function checkRange(range: RangeInput): void {
-  if (range.key.length === 0) throw new EmptyKeyError("range");
-  const { sortOrder, sortTarget } = range;
-  const isOrderKnown = sortOrder >= SortOrder.None && sortOrder <= SortOrder.Descend;
-  const isTargetKnown = sortTarget >= SortTarget.Key && sortTarget <= SortTarget.Value;
-  if (!isOrderKnown || !isTargetKnown) throw new InvalidSortOptionError(sortOrder, sortTarget);
-}
-
-/** Throws {@link EmptyKeyError}, {@link ValueProvidedError} or {@link LeaseProvidedError}, tested in this order. */
-export function checkPut(put: PutInput): void {
-  if (put.key.length === 0) throw new EmptyKeyError("put");
-  if (put.ignoreValue && put.value.length !== 0) throw new ValueProvidedError(put.value.length);
-  if (put.ignoreLease && put.lease !== 0n) throw new LeaseProvidedError(put.lease);
-}
-
-/** Throws {@link EmptyKeyError}. */
-export function checkDeleteRange(deleteRange: DeleteRangeInput): void {
-  if (deleteRange.key.length === 0) throw new EmptyKeyError("delete range");
-}
+import type { CompareInput, DeleteRangeInput, OpInput, PutInput, RangeInput, TxnInput } from "./requests.ts";
 
 /**
- * Everything a txn can be refused for before it is proposed. Throws {@link TooManyOperationsError}, what the checks of
- * its operations throw, {@link KeyNotFoundError} for an operation without content, or {@link DuplicateKeyError}.
+ * Everything a txn can be refused for before it is proposed. Throws ApiError: TooManyOperations, what its operations are
+ * refused for by themselves, KeyNotFound for an operation without content, or DuplicateKey.
  */
 export function checkTxn(txn: TxnInput, maxOperations: number): void {
   checkShape(txn, maxOperations);
@@ -132,18 +94,37 @@ function walkBranch(branch: readonly OpInput[], visitor: OpVisitor): boolean {
 /** The budget shrinks by each level's longest list, which also bounds the depth. */
 function checkShape(txn: TxnInput, maxOperations: number): void {
   const count = Math.max(txn.compare.length, txn.success.length, txn.failure.length);
-  if (count > maxOperations) throw new TooManyOperationsError(count, maxOperations);
-  for (const compare of txn.compare) if (compare.key.length === 0) throw new EmptyKeyError("compare");
+  if (count > maxOperations) throw new ApiError("TooManyOperations");
+  for (const compare of txn.compare) if (compare.key.length === 0) throw new ApiError("EmptyKey");
   for (const op of txn.success) checkOp(op, maxOperations - count);
   for (const op of txn.failure) checkOp(op, maxOperations - count);
 }
 
 function checkOp(op: OpInput, maxOperations: number): void {
-  if (op.kind === "range") checkRange(op.request);
-  else if (op.kind === "put") checkPut(op.request);
-  else if (op.kind === "deleteRange") checkDeleteRange(op.request);
-  else if (op.kind === "txn") checkShape(op.request, maxOperations);
-  else throw new KeyNotFoundError("empty operation");
+  if (op.kind === "txn") {
+    checkShape(op.request, maxOperations);
+    return;
+  }
+  const refused = refusalOf(op);
+  if (refused !== null) throw new ApiError(refused);
+}
+
+/** What the operation would be refused for as a request of its own. */
+function refusalOf(op: Exclude<OpInput, { kind: "txn" }>): ErrorKind | null {
+  switch (op.kind) {
+    case "range":
+      return checkRange(op.request.key.length, op.request);
+    case "put": {
+      const { key, value, lease, ignoreValue, ignoreLease } = op.request;
+      return checkPut(key.length, value.length, lease, ignoreValue, ignoreLease);
+    }
+    case "deleteRange":
+      return op.request.key.length === 0 ? "EmptyKey" : null;
+    case "none":
+      return "KeyNotFound";
+    default:
+      return op satisfies never;
+  }
 }
 
 /** What one list of operations may write: keys it puts, and the keys and intervals it deletes. */
@@ -175,8 +156,8 @@ function addNested(claims: Claims, txn: TxnInput): void {
 }
 
 function addPut(claims: Claims, key: string, mayRepeat: boolean): void {
-  if (claims.puts.has(key) && !mayRepeat) throw new DuplicateKeyError();
-  if (claims.deletes.covers(key)) throw new DuplicateKeyError();
+  if (claims.puts.has(key) && !mayRepeat) throw new ApiError("DuplicateKey");
+  if (claims.deletes.covers(key)) throw new ApiError("DuplicateKey");
   claims.puts.add(key);
 }
 

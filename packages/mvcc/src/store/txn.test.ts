@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { CompareResult, CompareTarget } from "@quorate/api";
 import { CompactedError, FutureRevisionError, KeyNotFoundError, LeaseNotFoundError } from "./errors.ts";
-import { CompareResult, CompareTarget } from "./requests.ts";
 import { bytes, compare, decodeAll, deleteRange, keysOf, op, put, range, TestStore, txn } from "./testing/harness.ts";
 import { checkTxn } from "./txn-check.ts";
 

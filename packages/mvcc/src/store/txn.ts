@@ -9,6 +9,7 @@
  * Whoever calls has validated the shape of the request (txn-check.ts).
  */
 
+import { CompareResult, CompareTarget } from "@quorate/api";
 import { assert } from "@quorate/world";
 import { NONE } from "../key-index/limits.ts";
 import { NodeList } from "../key-index/node-list.ts";
@@ -16,15 +17,7 @@ import { KeyNotFoundError, LeaseNotFoundError } from "./errors.ts";
 import { compareKeys, isSingleKey, upperBound } from "./key-range.ts";
 import { evaluateRange, type RangeResult } from "./range.ts";
 import { RecordList } from "./record-list.ts";
-import {
-  type CompareInput,
-  CompareResult,
-  CompareTarget,
-  type DeleteRangeInput,
-  type OpInput,
-  type PutInput,
-  type TxnInput,
-} from "./requests.ts";
+import type { CompareInput, DeleteRangeInput, OpInput, PutInput, TxnInput } from "./requests.ts";
 import type { StoreState } from "./state.ts";
 import type { WriteTxn } from "./write-txn.ts";
 
@@ -128,18 +121,18 @@ export class Executor {
     const { index } = this.#state;
     const node = index.newest(slot);
     switch (compare.target) {
-      case CompareTarget.Version:
+      case CompareTarget.VERSION:
         return orderMatches(compare.result, index.version(slot) - compare.version);
-      case CompareTarget.Create:
+      case CompareTarget.CREATE:
         return orderMatches(compare.result, index.createRevision(slot) - compare.createRevision);
-      case CompareTarget.Mod:
+      case CompareTarget.MOD:
         return orderMatches(compare.result, index.main(node) - compare.modRevision);
-      case CompareTarget.Value: {
+      case CompareTarget.VALUE: {
         const view = this.#state.view(node);
         const stored = view.buffer.subarray(view.valueStart, view.valueEnd);
         return orderMatches(compare.result, compareKeys(stored, compare.value));
       }
-      case CompareTarget.Lease: {
+      case CompareTarget.LEASE: {
         const lease = index.hasLease(slot) ? this.#state.view(node).lease : 0n;
         return orderMatches(compare.result, orderOfLeases(lease, compare.lease));
       }
@@ -155,7 +148,7 @@ export class Executor {
         if (op.request.revision !== 0) this.#state.checkReadable(op.request.revision);
       } else if (op.kind === "put") {
         this.#checkPut(op.request);
-        if (keepsOld(op.request) && isDeletedBy(earlier, op.request.key)) throw new KeyNotFoundError("put");
+        if (keepsOld(op.request) && isDeletedBy(earlier, op.request.key)) throw new KeyNotFoundError();
       } else if (op.kind === "deleteRange") {
         noteDelete(earlier, op.request);
       } else if (op.kind === "txn") {
@@ -166,7 +159,7 @@ export class Executor {
 
   #checkPut(put: PutInput): void {
     if (put.lease !== 0n && !this.#state.leases.exists(put.lease)) throw new LeaseNotFoundError(put.lease);
-    if (keepsOld(put) && this.#liveNode(put.key) === NONE) throw new KeyNotFoundError("put");
+    if (keepsOld(put) && this.#liveNode(put.key) === NONE) throw new KeyNotFoundError();
   }
 
   #liveNode(key: Uint8Array): number {
@@ -265,15 +258,15 @@ function isDeletedBy(earlier: EarlierWrites, key: Uint8Array): boolean {
 /** An absent key has no value to compare; everything else of it is 0, so `create_revision = 0` asks for absence. */
 function absentHolds(compare: CompareInput): boolean {
   switch (compare.target) {
-    case CompareTarget.Version:
+    case CompareTarget.VERSION:
       return orderMatches(compare.result, -compare.version);
-    case CompareTarget.Create:
+    case CompareTarget.CREATE:
       return orderMatches(compare.result, -compare.createRevision);
-    case CompareTarget.Mod:
+    case CompareTarget.MOD:
       return orderMatches(compare.result, -compare.modRevision);
-    case CompareTarget.Value:
+    case CompareTarget.VALUE:
       return false;
-    case CompareTarget.Lease:
+    case CompareTarget.LEASE:
       return orderMatches(compare.result, orderOfLeases(0n, compare.lease));
     default:
       return orderMatches(compare.result, 0);
@@ -286,13 +279,13 @@ function orderOfLeases(a: bigint, b: bigint): number {
 
 function orderMatches(result: number, order: number): boolean {
   switch (result) {
-    case CompareResult.Equal:
+    case CompareResult.EQUAL:
       return order === 0;
-    case CompareResult.Greater:
+    case CompareResult.GREATER:
       return order > 0;
-    case CompareResult.Less:
+    case CompareResult.LESS:
       return order < 0;
-    case CompareResult.NotEqual:
+    case CompareResult.NOT_EQUAL:
       return order !== 0;
     default:
       return true;
