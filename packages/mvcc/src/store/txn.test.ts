@@ -163,8 +163,8 @@ test("previous records are those before the operation, within the txn too", () =
   assert.equal(responses[2]!.responsePut!.prevKv!.length, 0);
 });
 
-const { Greater, Less, NotEqual } = CompareResult;
-const { Version, Create, Mod, Value, Lease } = CompareTarget;
+const { GREATER: Greater, LESS: Less, NOT_EQUAL: NotEqual } = CompareResult;
+const { VERSION: Version, CREATE: Create, MOD: Mod, VALUE: Value, LEASE: Lease } = CompareTarget;
 const MAX = Number.MAX_SAFE_INTEGER;
 const COMPARES: [string, ReturnType<typeof compare>, boolean][] = [
   ["version = 1", compare("a", { target: Version, version: 1 }), true],
