@@ -85,11 +85,16 @@ class KeepAliveStream implements StreamHandler, CallOwner, RevokeWaiter {
     try {
       this.#view.decode(buffer, start, end);
     } catch (error) {
+      this.cancelled();
       failStreamThrown(call, error);
       return;
     }
-    if (this.#awaited === null) this.#renew(this.#view.id);
-    else if (this.#queue.push(this.#view.id) > MAX_QUEUED_RENEWALS) failWith(call, "TooManyRequests");
+    if (this.#awaited === null) {
+      this.#renew(this.#view.id);
+    } else if (this.#queue.push(this.#view.id) > MAX_QUEUED_RENEWALS) {
+      this.cancelled();
+      failWith(call, "TooManyRequests");
+    }
   }
 
   halfClosed(call: ServerCall): void {
@@ -97,6 +102,7 @@ class KeepAliveStream implements StreamHandler, CallOwner, RevokeWaiter {
     if (this.#awaited === null) call.end();
   }
 
+  /** Nothing waits for the stream any more: the client has gone, or it was failed here. */
   cancelled(): void {
     if (this.#awaited !== null) this.#member.lessor.forgetWaiter(this.#awaited.id, this);
     this.#awaited = null;
@@ -111,6 +117,7 @@ class KeepAliveStream implements StreamHandler, CallOwner, RevokeWaiter {
     const queue = this.#queue;
     this.#queue = [];
     for (const next of queue) {
+      if (!this.#call.isOpen) return;
       if (this.#awaited === null) this.#renew(next);
       else this.#queue.push(next);
     }
