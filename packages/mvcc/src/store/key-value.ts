@@ -11,15 +11,10 @@
  * whole; compares, filters and leases look into one through a {@link RecordView}, which holds offsets, not copies.
  */
 
-import {
-  copyBytes,
-  MalformedMessage,
-  Reader,
-  varintSize,
-  varintSizeBig,
-  writeVarint,
-  writeVarintBig,
-} from "@quorate/api/wire";
+import { copyBytes, MalformedMessage, Reader, varintSize, writeVarint } from "@quorate/api/wire";
+
+/** A put's record is the API's canonical KeyValue. */
+export { keyValueSize as recordSize, writeKeyValue as writeRecord } from "@quorate/api";
 
 const KEY = 0x0a;
 const CREATE_REVISION = 0x10;
@@ -35,56 +30,6 @@ export class RecordCorruptError extends Error {
     super(`read of record ${main}_${sub}: not an encoded KeyValue`, { cause });
     this.name = "RecordCorruptError";
   }
-}
-
-/** Bytes {@link writeRecord} will write. Revisions and version are exact, above zero. */
-export function recordSize(
-  keyLength: number,
-  createRevision: number,
-  modRevision: number,
-  version: number,
-  valueLength: number,
-  lease: bigint,
-): number {
-  let size = 4 + varintSize(keyLength) + keyLength;
-  size += varintSize(createRevision) + varintSize(modRevision) + varintSize(version);
-  if (valueLength !== 0) size += 1 + varintSize(valueLength) + valueLength;
-  if (lease !== 0n) size += 1 + varintSizeBig(lease);
-  return size;
-}
-
-/** Writes a put's record at `at`, where the caller has {@link recordSize} bytes of room; returns the position after it. */
-export function writeRecord(
-  into: Uint8Array,
-  at: number,
-  key: Uint8Array,
-  keyStart: number,
-  keyEnd: number,
-  createRevision: number,
-  modRevision: number,
-  version: number,
-  value: Uint8Array,
-  valueStart: number,
-  valueEnd: number,
-  lease: bigint,
-): number {
-  let position = writeTombstone(into, at, key, keyStart, keyEnd);
-  into[position] = CREATE_REVISION;
-  position = writeVarint(into, position + 1, createRevision);
-  into[position] = MOD_REVISION;
-  position = writeVarint(into, position + 1, modRevision);
-  into[position] = VERSION;
-  position = writeVarint(into, position + 1, version);
-  if (valueStart !== valueEnd) {
-    into[position] = VALUE;
-    position = writeVarint(into, position + 1, valueEnd - valueStart);
-    position = copyBytes(value, valueStart, valueEnd, into, position);
-  }
-  if (lease !== 0n) {
-    into[position] = LEASE;
-    position = writeVarintBig(into, position + 1, lease);
-  }
-  return position;
 }
 
 /** Bytes {@link writeTombstone} will write. */
