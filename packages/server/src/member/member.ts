@@ -486,7 +486,9 @@ export class Member implements ConsensusOwner {
     if (this.#pending.sizeBytes > MAX_PENDING_BYTES) return "TooManyRequests";
     if (this.backend.unflushedBytes > MAX_UNFLUSHED_BYTES) return "TooManyRequests";
     const sizeBytes = raftRequestSize(this.ids.high, idLow, 0, 0, op, operationBytes);
-    return sizeBytes > this.limits.maxRequestBytes ? "RequestTooLarge" : null;
+    // What the log cannot take would end the process, whatever the configuration allows (known failure WA-05).
+    const limitBytes = Math.min(this.limits.maxRequestBytes, this.#parts.wal.maxEntryBytes);
+    return sizeBytes > limitBytes ? "RequestTooLarge" : null;
   }
 
   // --- time

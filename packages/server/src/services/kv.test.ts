@@ -173,3 +173,17 @@ test("nothing is answered or shown before its save completed", async () => {
   simulated.saveLog();
   assert.equal(call.status!.code, 0);
 });
+
+// covers: WA-05
+test("a request that the configuration allows and the log cannot take is refused", async () => {
+  const simulated = await SimulatedMember.serving({ segmentBytes: 16 * 1024 });
+  let largest = 0;
+  for (let size = 8000; size <= 8300; size += 3) {
+    const call = simulated.send(PUT, PutRequest, { key: a, value: Buffer.alloc(size, 1) });
+    simulated.settle();
+    if (call.status!.code === 0) largest = size;
+    else assert.equal(call.status!.message, "etcdserver: request is too large");
+  }
+  assert.ok(largest > 8000 && largest < 8192, `${largest}`);
+  assert.equal(simulated.failure, null);
+});

@@ -27,7 +27,7 @@ export const MEMBER_DIRECTORY = "/data/member";
 
 export interface SimulatedMemberOptions {
   readonly seed?: number;
-  /** Default 256 KiB: an entry may take half of one. */
+  /** Default 2 MiB: an entry may take half of one. */
   readonly segmentBytes?: number;
   /** Over the defaults of the flags. */
   readonly settings?: Readonly<Record<string, string>>;
@@ -49,7 +49,7 @@ export class SimulatedMember {
 
   constructor(options: SimulatedMemberOptions = {}) {
     this.#random = new SeededRandom(options.seed ?? 1);
-    this.#segmentBytes = options.segmentBytes ?? 256 * 1024;
+    this.#segmentBytes = options.segmentBytes ?? 2 * 1024 * 1024;
     this.disk = new SimDisk({ random: this.#random });
     this.disk.makeDirectory("/data");
     this.disk.makeDirectory(MEMBER_DIRECTORY);
