@@ -38,6 +38,8 @@ import type { Member } from "../member/member.ts";
 const QUEUED_MAX_BYTES = 1024 * 1024;
 /** etcd draws the notification interval of each stream up to a tenth longer, so that they do not all fire at once. */
 const PROGRESS_JITTER = 0.1;
+/** What a timer takes: an interval of weeks is as good as never. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 
 /** etcd's: the whole key space may be watched by leaving the key out. */
 const FIRST_KEY = Buffer.from([0]);
@@ -148,7 +150,7 @@ class WatchStreamCall implements StreamHandler, CallOwner, WatchSink {
   #startProgress(): void {
     if (this.#progressTimer !== null) return;
     const { timers, progressNotifyMs, random } = this.#member.options;
-    const intervalMs = progressNotifyMs * (1 + (PROGRESS_JITTER * random.below(1000)) / 1000);
+    const intervalMs = Math.min(TIMER_MAX_MS, progressNotifyMs * (1 + (PROGRESS_JITTER * random.below(1000)) / 1000));
     const fire = (): void => {
       this.#notify();
       this.#progressTimer = timers.after(intervalMs, fire);
