@@ -47,18 +47,37 @@ export class Listener {
   readonly #tls: TlsConfig | null;
   readonly #allowsPlain: boolean;
   readonly #log: Log;
+  readonly #decideMs: number;
 
-  /** `urls` all name one address; TLS is offered if one of them asks for it, plain text likewise. */
-  constructor(urls: readonly ServiceUrl[], tls: TlsConfig | null, handlers: ListenerHandlers, log: Log) {
+  /**
+   * `urls` all name one address; TLS is offered if one of them asks for it, plain text likewise. `decideMs`: how long a
+   * connection may take to say what it is, and an HTTP/1.1 request to send its head.
+   */
+  constructor(
+    urls: readonly ServiceUrl[],
+    tls: TlsConfig | null,
+    handlers: ListenerHandlers,
+    log: Log,
+    decideMs: number = DECIDE_MS,
+  ) {
     this.#urls = urls;
+    this.#decideMs = decideMs;
     this.#handlers = handlers;
     this.#tls = urls.some(isTls) ? tls : null;
     this.#allowsPlain = urls.some((url) => !isTls(url));
     this.#log = log;
     this.#http = createHttpServer(
-      { headersTimeout: DECIDE_MS, requestTimeout: 30_000, keepAliveTimeout: 60_000, maxHeaderSize: 32 * 1024 },
+      {
+        headersTimeout: decideMs,
+        requestTimeout: 3 * decideMs,
+        connectionsCheckingInterval: decideMs / 2,
+        keepAliveTimeout: 60_000,
+        maxHeaderSize: 32 * 1024,
+      },
       (request, response) => this.#serveHttp(request, response),
     );
+    // It gets its connections from us, but without this event it never looks at its time limits.
+    this.#http.emit("listening");
     this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   }
 
@@ -93,7 +112,7 @@ export class Listener {
   /** Stops accepting. Connections that are open stay until they end or {@link destroyAll}. */
   stop(): void {
     this.#server.close();
-    this.#http.closeIdleConnections();
+    this.#http.close();
   }
 
   destroyAll(): void {
@@ -115,13 +134,16 @@ export class Listener {
   /** Waits for enough bytes to tell what the connection speaks. */
   #decide(socket: Socket, mayBeTls: boolean, mayBePlain: boolean): void {
     let received: Buffer = Buffer.alloc(0);
-    socket.setTimeout(DECIDE_MS, () => socket.destroy());
+    const onSilence = (): void => {
+      socket.destroy();
+    };
+    socket.setTimeout(this.#decideMs, onSilence);
     const onData = (chunk: Buffer): void => {
       received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
       const protocol = protocolOf(received);
       if (protocol === null) return;
       socket.off("data", onData);
-      socket.setTimeout(0);
+      socket.setTimeout(0, onSilence);
       if (protocol === "tls" ? !mayBeTls : !mayBePlain) {
         socket.destroy();
       } else if (protocol === "tls") {
@@ -155,7 +177,7 @@ export class Listener {
       ...options,
       secureContext: createSecureContext(options),
       rejectUnauthorized: options.requestCert,
-      handshakeTimeout: DECIDE_MS,
+      handshakeTimeout: this.#decideMs,
       ALPNProtocols: ["h2", "http/1.1"],
     } as Parameters<typeof createTlsServer>[0]);
     server.on("tlsClientError", (error: Error) => {

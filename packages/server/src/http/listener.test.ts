@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { silentLog } from "@quorate/world";
+import type { ServiceUrl } from "../config/urls.ts";
+import { text } from "./endpoints.ts";
+import { Listener } from "./listener.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "listener-"));
+after(() => rmSync(directory, { recursive: true }));
+let count = 0;
+
+/** A listener whose gRPC connections are kept for the test to look at. */
+async function listening(decideMs: number): Promise<{ listener: Listener; path: string; grpc: Buffer[] }> {
+  const path = join(directory, `${count++}`);
+  const grpc: Buffer[] = [];
+  const url: ServiceUrl = { scheme: "unix", host: "", port: 0, path, text: `unix://${path}` };
+  const handlers = {
+    grpc: (_socket: Socket, received: Buffer) => {
+      grpc.push(received);
+    },
+    http: (_request: unknown, respond: (response: ReturnType<typeof text>) => void) => respond(text(200, "here")),
+  };
+  const listener = new Listener([url], null, handlers, silentLog, decideMs);
+  await listener.listen();
+  return { listener, path, grpc };
+}
+
+interface Client {
+  readonly socket: Socket;
+  readonly received: () => string;
+  readonly closed: Promise<void>;
+}
+
+function client(path: string, says: string): Client {
+  const socket = connect(path);
+  let received = "";
+  socket.on("data", (chunk) => {
+    received += chunk.toString("latin1");
+  });
+  socket.on("error", () => {});
+  const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));
+  if (says !== "") socket.write(says);
+  return { socket, received: () => received, closed };
+}
+
+// covers: H2-23, H2-24, SA-24
+for (const [what, says, answer] of [
+  ["says nothing", "", /^$/],
+  ["says half of what HTTP/2 begins with", "PRI * HT", /^$/],
+  ["sends half a head", "GET /health HTTP/1.1\r\nHost:", /^HTTP\/1.1 408/],
+  ["sends half a body", "POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", /^HTTP\/1.1 200/],
+] as const) {
+  test(`a connection that ${what} and then nothing is cut`, async () => {
+    const { listener, path } = await listening(60);
+    listener.open();
+    const { closed, received, socket } = client(path, says);
+    const tooLate = setTimeout(() => socket.destroy(new Error("too late")), 5000);
+    await closed;
+    assert.equal(socket.errored, null);
+    clearTimeout(tooLate);
+    assert.match(received(), answer);
+    listener.stop();
+  });
+}
+
+test("connections wait until the member is ready, and then each gets what it speaks", async () => {
+  const { listener, path, grpc } = await listening(5000);
+  const plain = client(path, "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  const preface = client(path, "PRI * HTTP/2.0\r\n\r\nSM");
+  const tls = client(path, "\x16\x03\x01");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(plain.received(), "");
+  listener.open();
+  await plain.closed;
+  assert.match(plain.received(), /^HTTP\/1.1 200.*here$/s);
+  await tls.closed;
+  assert.deepEqual(
+    grpc.map((each) => each.toString("latin1")),
+    ["PRI * HTTP/2.0\r\n\r\nSM"],
+  );
+  listener.stop();
+  listener.destroyAll();
+  await preface.closed;
+});
