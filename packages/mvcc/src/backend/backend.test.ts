@@ -218,9 +218,9 @@ test("what is put is copied", () => {
   assert.deepEqual(collect(backend), ["2/0 eco"]);
 });
 
-test("a scan does not nest, and nothing changes under it", () => {
+test("a scan does not nest, and nothing changes under it or takes its bytes", () => {
   const backend = new Backend({ storage: new MemoryStorage() });
-  put(backend, 2, 0, "a");
+  const position = put(backend, 2, 0, "a");
   const during = (act: () => void): void => {
     backend.scanRecords(0, 0, {
       visit() {
@@ -232,6 +232,7 @@ test("a scan does not nest, and nothing changes under it", () => {
   assert.throws(() => during(() => put(backend, 3, 0, "b")), /during a scan/);
   assert.throws(() => during(() => backend.drop(2, 0, false)), /during a scan/);
   assert.throws(() => during(() => backend.flush(() => {})), /during a scan/);
+  assert.throws(() => during(() => backend.read(position, 2, 0, false, new RecordSpan())), /during a scan/);
   assert.throws(() => during(() => collect(backend)), /do not nest/);
   assert.deepEqual(collect(backend), ["2/0 a"], "the guard is lifted when a visitor throws");
 });

@@ -193,14 +193,16 @@ export class Backend {
    * next call of anything here. The record must exist.
    */
   read(position: number, main: number, sub: number, isTombstone: boolean, span: RecordSpan): void {
+    // LMDB lends one buffer: what the visitor looks at would turn into the record read.
+    assert(!this.#isScanning, "nothing is read during a scan");
     if (position >= 0 && this.#log.read(position, main, sub, isTombstone, span)) return;
     assert(this.storage.readRecord(main, sub, isTombstone, span), "a record that left memory is in storage");
   }
 
   /**
    * All records from (main, sub) on, ascending, each once, until the visitor returns false. Synchronous; a caller may
-   * stop and resume from the next revision any time later. The bytes are borrowed until `visit` returns. `visit` may
-   * read; it must not append, drop, put, flush or scan.
+   * stop and resume from the next revision any time later. The bytes are borrowed until `visit` returns. `visit`
+   * must not call anything here.
    */
   scanRecords(main: number, sub: number, visitor: RecordVisitor): void {
     assert(!this.#isScanning, "scans do not nest");

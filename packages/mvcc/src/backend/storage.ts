@@ -43,7 +43,7 @@ export interface Storage {
   readRecord(main: number, sub: number, isTombstone: boolean, span: RecordSpan): boolean;
   /**
    * Committed records in ascending order, from (main, sub) on, until the visitor returns false. The bytes are borrowed
-   * until `visit` returns; `visit` may read but must not commit or scan.
+   * until `visit` returns or reads; it may do that, but must not commit or scan.
    */
   scanRecords(main: number, sub: number, visitor: RecordVisitor): void;
   /**
