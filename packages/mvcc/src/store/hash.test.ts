@@ -113,6 +113,35 @@ test("a hash taken in slices sees neither later writes nor later compactions", (
   assert.equal(it.store.pendingCompactions, 0);
 });
 
+test("deleted keys, however many, are looked at in slices until one is found that is kept", () => {
+  const it = new TestStore();
+  for (let i = 0; i < 500; i++) it.put(`deleted${i}`);
+  it.store.compact(3);
+  it.compactAll();
+  for (let i = 0; i < 500; i++) it.delete(`deleted${i}`);
+  const nothingKept = it.hashKv().hash;
+  it.put("kept");
+  const { index } = it.store;
+  const look = index.newestAtOrBefore.bind(index);
+  let looks = 0;
+  index.newestAtOrBefore = (slot, revision) => {
+    looks++;
+    return look(slot, revision);
+  };
+  const hashes = [1, 10, 100, 10_000].map((budget) => {
+    const task = it.store.startHash(0);
+    let most = 0;
+    do {
+      most = Math.max(most, looks);
+      looks = 0;
+    } while (task.step(budget));
+    assert.ok(most <= 9 * budget, `${most} looks at keys in a step of ${budget}`);
+    return task.hash;
+  });
+  assert.equal(new Set(hashes).size, 1);
+  assert.notEqual(hashes[0], nothingKept);
+});
+
 test("a cancelled hash lets the compaction go on", () => {
   const it = new TestStore();
   for (let i = 0; i < 20; i++) it.put("a", String(i));

@@ -14,12 +14,14 @@
  *
  * Whether a record is kept is asked of the index while scanning: newer writes and removals up to R do not change the
  * answer, so a hash can be taken in slices between which the store goes on. Compactions beyond C must wait meanwhile
- * (Store pins C).
+ * (Store pins C). The same goes for the question whether anything is kept at all, which comes first: it looks at keys
+ * until it has found one, and there may be millions that are deleted.
  */
 
 import { crc32c } from "@quorate/crc32c";
 import { HISTORY_KEY_BYTES, writeHistoryKey } from "../backend/history-key.ts";
 import type { RecordVisitor } from "../backend/storage.ts";
+import type { SlotVisitor } from "../key-index/key-index.ts";
 import { NONE } from "../key-index/limits.ts";
 import { RecordView } from "./key-value.ts";
 import type { StoreState } from "./state.ts";
@@ -47,7 +49,9 @@ export class KvHashing implements RecordVisitor, KvHash {
   readonly revision: number;
   readonly compactRevision: number;
   readonly #state: StoreState;
-  readonly #isFiltering: boolean;
+  /** Null when the question is answered. */
+  #search: KeptSearch | null;
+  #isFiltering = false;
   readonly #view = new RecordView();
   readonly #historyKey = new Uint8Array(HISTORY_KEY_BYTES + 1);
   #hash: number;
@@ -60,7 +64,7 @@ export class KvHashing implements RecordVisitor, KvHash {
     this.#state = state;
     this.revision = range.revision;
     this.compactRevision = range.compactRevision;
-    this.#isFiltering = range.compactRevision >= 0 && keepsAnything(state, range);
+    this.#search = range.compactRevision >= 0 ? new KeptSearch(state, range) : null;
     this.#hash = crc32c(BUCKET);
   }
 
@@ -75,6 +79,11 @@ export class KvHashing implements RecordVisitor, KvHash {
   /** Takes in about `budget` records; false when all are taken in. */
   step(budget: number): boolean {
     if (this.#isDone) return false;
+    if (this.#search !== null) {
+      if (this.#search.step(budget * KEYS_PER_RECORD)) return true;
+      this.#isFiltering = this.#search.found;
+      this.#search = null;
+    }
     this.#budget = budget;
     this.#state.backend.scanRecords(this.#nextMain, this.#nextSub, this);
     // The scan ended by itself, or `visit` ended it: past R, or out of budget.
@@ -110,21 +119,49 @@ export class KvHashing implements RecordVisitor, KvHash {
   }
 }
 
-function keepsAnything(state: StoreState, range: HashRange): boolean {
-  const { index } = state;
-  let found = false;
-  index.walk(ALL, null, {
-    visit: (slot) => {
-      const node = index.newestAtOrBefore(slot, range.revision);
-      if (node === NONE) return true;
-      found = !index.isTombstone(node) || (range.keepsTombstone && index.main(node) === range.revision);
-      return !found;
-    },
-  });
-  return found;
+/** Looking at a key in the index costs less than taking in a record by about this. */
+const KEYS_PER_RECORD = 8;
+
+/** Looks for a key of which a compaction at R would keep something, in slices. */
+class KeptSearch implements SlotVisitor {
+  readonly #state: StoreState;
+  readonly #range: HashRange;
+  /** The first key not looked at. */
+  #next: Uint8Array = FIRST_KEY;
+  #left = 0;
+  #isMore = false;
+  found = false;
+
+  constructor(state: StoreState, range: HashRange) {
+    this.#state = state;
+    this.#range = range;
+  }
+
+  /** Looks at `budget` keys; false when the answer is in `found`. */
+  step(budget: number): boolean {
+    this.#left = budget;
+    this.#isMore = false;
+    this.#state.index.walk(this.#next, null, this);
+    return this.#isMore;
+  }
+
+  /** Called by the walk of the index. */
+  visit(slot: number): boolean {
+    const { index } = this.#state;
+    if (this.#left-- === 0) {
+      this.#isMore = true;
+      this.#next = new Uint8Array(index.keyLength(slot));
+      index.copyKey(slot, this.#next, 0);
+      return false;
+    }
+    const { revision, keepsTombstone } = this.#range;
+    const node = index.newestAtOrBefore(slot, revision);
+    this.found = node !== NONE && (!index.isTombstone(node) || (keepsTombstone && index.main(node) === revision));
+    return !this.found;
+  }
 }
 
-const ALL = new Uint8Array(0);
+const FIRST_KEY = new Uint8Array(0);
 
 /**
  * The hashes completed compactions left behind, the newest ten: what members compare with each other, because all of
