@@ -9,10 +9,13 @@
  */
 import type { Entry, HardState } from "@quorate/raft";
 import type { SnapshotMark, Wal } from "@quorate/wal";
-import { assert } from "@quorate/world";
+import { assert, BrokenInvariant } from "@quorate/world";
 import type { DurableLog } from "./consensus.ts";
 
 type Done = (error: Error | null) => void;
+
+/** What is used of the log. */
+export type LogFile = Pick<Wal, "save" | "saveSnapshotMark" | "release">;
 
 interface WaitingSave {
   readonly entries: readonly Entry[];
@@ -27,7 +30,7 @@ interface WaitingMark {
 }
 
 export class LogWriter implements DurableLog {
-  readonly #wal: Wal;
+  readonly #wal: LogFile;
   readonly #failed: (error: Error) => void;
   #isBusy = false;
   #save: WaitingSave | null = null;
@@ -37,8 +40,11 @@ export class LogWriter implements DurableLog {
   readonly #onSaved: Done = (error) => this.#saved(error);
   #saveDone: Done | null = null;
 
-  /** `markedIndex`: of the newest mark in the log, 0 if there is none. `failed` hears of a mark that could not be written. */
-  constructor(wal: Wal, markedIndex: number, failed: (error: Error) => void) {
+  /**
+   * `markedIndex`: of the newest mark in the log, 0 if there is none. `failed` hears of a mark that could not be written and
+   * of a log that takes nothing any more; nothing is written afterwards.
+   */
+  constructor(wal: LogFile, markedIndex: number, failed: (error: Error) => void) {
     this.#wal = wal;
     this.#markedIndex = markedIndex;
     this.#failed = failed;
@@ -78,7 +84,18 @@ export class LogWriter implements DurableLog {
   #begin(entries: readonly Entry[], hardState: HardState | null, done: Done): void {
     this.#isBusy = true;
     this.#saveDone = done;
-    this.#wal.save(entries, hardState, this.#onSaved);
+    this.#attempt(() => this.#wal.save(entries, hardState, this.#onSaved));
+  }
+
+  /** What the log throws is what made it unusable. We stay busy, so that nothing follows. */
+  #attempt(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      if (error instanceof BrokenInvariant || !(error instanceof Error)) throw error;
+      this.#isBusy = true;
+      this.#failed(error);
+    }
   }
 
   #saved(error: Error | null): void {
@@ -95,21 +112,24 @@ export class LogWriter implements DurableLog {
     if (!this.#isBusy) this.#next();
   }
 
+  #marked(mark: SnapshotMark, done: () => void, error: Error | null): void {
+    if (error !== null) {
+      this.#failed(error);
+      return;
+    }
+    this.#isBusy = false;
+    this.#attempt(() => this.#wal.release(mark.index));
+    if (this.#isBusy) return;
+    done();
+    if (!this.#isBusy) this.#next();
+  }
+
   #next(): void {
     if (this.#mark !== null) {
       const { mark, hardState, done } = this.#mark;
       this.#mark = null;
       this.#isBusy = true;
-      this.#wal.saveSnapshotMark(mark, hardState, (error) => {
-        if (error !== null) {
-          this.#failed(error);
-          return;
-        }
-        this.#wal.release(mark.index);
-        this.#isBusy = false;
-        done();
-        if (!this.#isBusy) this.#next();
-      });
+      this.#attempt(() => this.#wal.saveSnapshotMark(mark, hardState, (error) => this.#marked(mark, done, error)));
     } else if (this.#save !== null) {
       const { entries, hardState, done } = this.#save;
       this.#save = null;
