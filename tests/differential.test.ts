@@ -17,4 +17,7 @@ describe("Quorate answers as etcd does", { skip: !isInstalled(etcd) }, () => {
   for (const seed of SEEDS) {
     test(`to the random requests of seed ${seed}`, () => Duel.fight({ seed, steps: STEPS }));
   }
+
+  test("after Quorate was killed and started again, over and over", () =>
+    Duel.fight({ seed: SEEDS[0]! + 100, steps: STEPS / 2, restartEvery: Math.ceil(STEPS / 8) }));
 });

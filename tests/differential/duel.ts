@@ -33,6 +33,9 @@ import { Seeded } from "./seeded.ts";
 import { show } from "./show.ts";
 import { WatchPair } from "./watching.ts";
 
+const COMPACT = "/etcdserverpb.KV/Compact";
+const ALARM = "/etcdserverpb.Maintenance/Alarm";
+const HASH_KV = "/etcdserverpb.Maintenance/HashKV";
 const KEEP_ALIVE = "/etcdserverpb.Lease/LeaseKeepAlive";
 /** Calls that may change the store; their headers tell its revision. */
 const WRITES = ["KV/Put", "KV/DeleteRange", "KV/Txn", "Lease/LeaseRevoke"].map((name) => `/etcdserverpb.${name}`);
@@ -45,7 +48,7 @@ type Pair<T> = readonly [T, T];
 export interface DuelOptions {
   readonly seed: number;
   readonly steps: number;
-  /** Both servers are killed and started again after so many steps. Default: never. */
+  /** Both servers are stopped and started again after so many steps. Default: never. */
   readonly restartEvery?: number;
 }
 
@@ -88,6 +91,7 @@ export class Duel {
 
   async #fight(): Promise<void> {
     const { steps, restartEvery = Number.POSITIVE_INFINITY } = this.#options;
+    let isRestartDue = false;
     await this.#open();
     while (this.#step < steps) {
       this.#step++;
@@ -95,7 +99,12 @@ export class Duel {
       this.#remember(step);
       await this.#take(step);
       if (this.#step % SETTLE_EVERY_STEPS === 0) await this.#settle();
-      if (this.#step % restartEvery === 0) await this.#restart();
+      isRestartDue ||= this.#step % restartEvery === 0;
+      // Not while an alarm is raised: a server with one is not healthy, and would not be found ready.
+      if (isRestartDue && this.#generator.isFree) {
+        isRestartDue = false;
+        await this.#restart();
+      }
     }
     await this.#settle();
     // A watch goes on when the client has nothing more to ask.
@@ -127,10 +136,11 @@ export class Duel {
 
   async #call(op: Operation): Promise<void> {
     // What a watcher or a hash finds depends on how far an earlier compaction has come.
-    if (op.responseType === (CompactionResponse as unknown)) await this.#settle();
-    if (op.responseType === (CompactionResponse as unknown) || op.path.endsWith("/HashKV")) {
-      await this.#settleCompaction();
-    }
+    const isCompaction = op.path === COMPACT;
+    if (isCompaction) await History.untilWatchersAreSynced(this.#connections, this.#known);
+    if (isCompaction) await this.#settle();
+    // A compaction under way could not be waited for while an alarm refuses others.
+    if (isCompaction || op.path === HASH_KV || op.path === ALARM) await this.#settleCompaction();
     const [theirs, ours] = await this.#ask(op);
     const right = corrected(op, theirs, this.#known.version);
     const [expected, actual] = [comparable(op, right, ours), comparable(op, ours, right)];
@@ -223,7 +233,7 @@ export class Duel {
     const { compactRevision: revision, isCompactionSettled } = this.#known;
     if (isCompactionSettled) return;
     const request = CompactionRequestType.encode({ revision, physical: true });
-    await both(this.#connections, (connection) => connection.unary("/etcdserverpb.KV/Compact", request));
+    await both(this.#connections, (connection) => connection.unary(COMPACT, request));
     this.#known.isCompactionSettled = true;
   }
 
@@ -239,14 +249,17 @@ export class Duel {
     this.#history = await History.open(connections, this.#known);
   }
 
-  /** As after a power cut: everything acknowledged is there, leases begin anew, watchers are gone. */
+  /**
+   * Everything acknowledged is there again, leases begin anew, watchers are gone. Ours is killed; etcd is asked to stop,
+   * because a killed 3.4 may apply an entry twice.
+   */
   async #restart(): Promise<void> {
     await this.#settle();
     await this.#settleCompaction();
     for (const connection of this.#connections) connection.close();
-    this.#recent.push("        both servers are killed and started again");
+    this.#recent.push("        both servers are stopped and started again");
     const [theirs, ours] = this.#servers;
-    await both(this.#servers, (server) => server.kill("SIGKILL"));
+    await Promise.all([theirs.kill("SIGTERM"), ours.kill("SIGKILL")]);
     this.#servers = await startBoth(() => [
       ServerProcess.etcd({ directory: theirs.directory, ports: theirs.ports }),
       ServerProcess.quorate({ directory: ours.directory, ports: ours.ports }),

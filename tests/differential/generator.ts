@@ -5,7 +5,7 @@
  * What it draws depends on the seed and on what is known of the state, which itself depends on the seed alone: a failure
  * is replayed by its seed.
  */
-import { CompareTarget, SortTarget } from "@quorate/api";
+import { AlarmAction, AlarmType, CompareTarget, SortTarget } from "@quorate/api";
 import {
   AlarmRequest,
   AlarmResponse,
@@ -54,6 +54,8 @@ const INT64_MAX = Number.MAX_SAFE_INTEGER;
 const INT64_MIN = -Number.MAX_SAFE_INTEGER;
 
 const MAX_TXN_OPS = 128;
+/** Of transactions inside transactions. */
+const DEPTH_MAX = 3;
 const STREAMS = 3;
 const RARELY_PERCENT = 2;
 
@@ -115,9 +117,16 @@ export class Generator {
 
   static readonly streams: number = STREAMS;
 
+  /** Nothing is half done. */
+  get isFree(): boolean {
+    return this.#queue.length === 0;
+  }
+
   next(): Step {
-    const queued = this.#queue.shift();
-    if (queued !== undefined) return queued;
+    return this.#queue.shift() ?? this.#drawn();
+  }
+
+  #drawn(): Step {
     const seeded = this.#seeded;
     const draw = seeded.weighted<() => Step>([
       [280, () => this.#call(this.#put())],
@@ -137,6 +146,7 @@ export class Generator {
       [35, () => this.#watchCreate()],
       [15, () => ({ kind: "watchCancel", stream: seeded.below(STREAMS), id: 0n })],
       [15, () => ({ kind: "watchProgress", stream: seeded.below(STREAMS) })],
+      [4, () => this.#alarm()],
       [2, () => ({ kind: "watchNothing", stream: seeded.below(STREAMS) })],
       [12, () => this.#call(this.#administration())],
     ])();
@@ -250,8 +260,9 @@ export class Generator {
     return operation("/etcdserverpb.KV/Compact", CompactionRequest, CompactionResponse, request);
   }
 
-  #txn(): Operation {
-    return operation("/etcdserverpb.KV/Txn", TxnRequest, TxnResponse, this.#txnRequest(0));
+  /** Inside `depth` others; the innermost, at DEPTH_MAX, has none inside. */
+  #txn(depth = 0): Operation {
+    return operation("/etcdserverpb.KV/Txn", TxnRequest, TxnResponse, this.#txnRequest(depth));
   }
 
   #txnRequest(depth: number): Init<TxnRequest> {
@@ -294,7 +305,7 @@ export class Generator {
       [40, () => ({ requestPut: this.#putRequest() })],
       [30, () => ({ requestRange: this.#opRange() })],
       [15, () => ({ requestDeleteRange: this.#deleteRequest() })],
-      [depth < 3 ? 15 : 0, () => ({ requestTxn: this.#txnRequest(depth + 1) })],
+      [depth < DEPTH_MAX ? 15 : 0, () => ({ requestTxn: this.#txnRequest(depth + 1) })],
       [1, () => ({})],
     ])();
   }
@@ -411,6 +422,46 @@ export class Generator {
 
   // --- the rest
 
+  /**
+   * Asks for alarms; or raises one, for a few steps in which writes are refused, and clears it. Never an unknown action:
+   * etcd ends its process at one.
+   */
+  #alarm(): Step {
+    const seeded = this.#seeded;
+    const alarm = seeded.pick([AlarmType.NONE, AlarmType.NOSPACE, AlarmType.NOSPACE, AlarmType.CORRUPT, 9]);
+    const memberID = seeded.pick([0n, 5n]);
+    const step = (request: Init<AlarmRequest>): Step => {
+      return {
+        kind: "call",
+        operation: operation("/etcdserverpb.Maintenance/Alarm", AlarmRequest, AlarmResponse, request),
+      };
+    };
+    if (seeded.chance(50))
+      return step({ action: seeded.pick([AlarmAction.GET, AlarmAction.DEACTIVATE]), alarm, memberID });
+    // Raising no alarm raised it, in etcds before 3.5.
+    if (alarm === AlarmType.NONE && isBefore(this.#known.version, "3.5")) return step({ alarm, memberID });
+    // Only 3.7 sees the puts of nested transactions when there is no space.
+    const depth = isBefore(this.#known.version, "3.7") ? DEPTH_MAX : 0;
+    for (let i = 0; i < 10; i++) {
+      const draw = seeded.pick([
+        () => this.#put(),
+        () => this.#deleteRange(),
+        () => this.#txn(depth),
+        () => this.#compact(),
+        () => this.#grant(),
+        () => this.#revoke(),
+        () => this.#range(),
+      ]);
+      this.#queue.push({ kind: "call", operation: draw() });
+    }
+    this.#queue.push(
+      step({ action: AlarmAction.GET }),
+      step({ action: AlarmAction.GET, alarm }),
+      step({ action: AlarmAction.DEACTIVATE, alarm, memberID }),
+    );
+    return step({ action: AlarmAction.ACTIVATE, alarm, memberID });
+  }
+
   #hashKv(): Operation {
     const { revision, compactRevision } = this.#known;
     const drawn = this.#seeded.weighted([
@@ -435,14 +486,6 @@ export class Generator {
           }),
       ],
       [10, () => operation("/etcdserverpb.Maintenance/Status", StatusRequest, StatusResponse, {})],
-      [
-        10,
-        () =>
-          operation("/etcdserverpb.Maintenance/Alarm", AlarmRequest, AlarmResponse, {
-            alarm: seeded.pick([0, 1, 2, 9]),
-            memberID: seeded.pick([0n, 5n]),
-          }),
-      ],
       [
         10,
         () =>

@@ -26,6 +26,20 @@ export class History {
     return new History(known, stories);
   }
 
+  /**
+   * Waits until both servers have brought all watchers up to date: etcd takes in all that are behind in one pass, so once
+   * one that joins them now has its event, the others have theirs, or are known to have none.
+   */
+  static async untilWatchersAreSynced(connections: readonly Connection[], { revision }: KnownState): Promise<void> {
+    if (revision === 1) return;
+    for (const connection of connections) {
+      const late = new Story(connection, revision);
+      const isThere = await late.stream.until(() => late.events.length > 0, PATIENCE_MS);
+      assert.ok(isThere, "a late watch of everything gets the last change");
+      late.stream.cancel();
+    }
+  }
+
   /** Waits until both servers have told everything up to the revision. */
   async reach(revision: number): Promise<void> {
     for (const { stream, events } of this.#stories) {
