@@ -133,6 +133,48 @@ describe("generations (the worked example of etcd's semantics)", () => {
     }
   });
 
+  test("looking far back along a key that changes all the time answers as a walk does, whatever is put and compacted", () => {
+    const below = seededBelow(11);
+    const index = new KeyIndex();
+    const names = ["hot", "hotter", "hottest"];
+    let main = 0;
+    let compacted = 0;
+    let cursor = -1;
+    for (let step = 0; step < 6000; step++) {
+      const name = names[below(3)]!;
+      const slot = find(index, name);
+      // Each key is away now and then, so that its slot and nodes become another's.
+      if (slot !== NONE && index.isLive(slot) && below(40) === 0) remove(index, name, ++main);
+      else if (slot === NONE || step % 1500 < 1300) put(index, name, ++main, below(2));
+      if (cursor === -1 && below(200) === 0) {
+        compacted = Math.max(compacted, main - below(below(2) === 0 ? 5 : 800));
+        cursor = 0;
+      }
+      if (cursor !== -1) cursor = index.compactSlice(compacted, cursor, 1 + below(60), { drop: () => {} });
+      const looked = find(index, names[below(3)]!);
+      if (looked === NONE) continue;
+      const revision = main - below(900);
+      let node = index.newest(looked);
+      while (node !== NONE && index.main(node) > revision) node = index.older(node);
+      assert.equal(index.newestAtOrBefore(looked, revision), node, `step ${step}`);
+    }
+  });
+
+  test("looking far back again and again costs one walk", () => {
+    const index = new KeyIndex();
+    for (let main = 1; main <= 100_000; main++) put(index, "counter", main);
+    const slot = find(index, "counter");
+    const before = process.cpuUsage();
+    for (let i = 0; i < 20_000; i++) {
+      const revision = 1 + ((i * 7919) % 1000);
+      assert.equal(index.main(index.nodeAt(slot, revision)), revision);
+    }
+    const { user } = process.cpuUsage(before);
+    // A walk each time takes more than ten seconds.
+    assert.ok(user < 2_000_000, `${user} µs`);
+    assert.ok(index.memoryBytes() < 100_000 * 50);
+  });
+
   test("of several changes to a key in one transaction only the last is visible", () => {
     const index = new KeyIndex();
     const slot = put(index, "q", 7, 0);

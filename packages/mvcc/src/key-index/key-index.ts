@@ -26,6 +26,7 @@ import { CheckpointReader, CheckpointSave } from "./checkpoint.ts";
 import { KeySlab } from "./key-slab.ts";
 import { KeyTree } from "./key-tree.ts";
 import { NONE } from "./limits.ts";
+import { LongChains } from "./long-chains.ts";
 import type { NodeList } from "./node-list.ts";
 import { leaseFlag, RevisionNodes, TOMBSTONE } from "./revision-nodes.ts";
 
@@ -45,10 +46,14 @@ export interface SlotVisitor {
  */
 const CURSOR_STRIDE = 8192;
 
+/** Steps back along a chain before looking further is left to LongChains. */
+const WALK_MAX = 64;
+
 export class KeyIndex {
   readonly #slab: KeySlab;
   readonly #tree: KeyTree;
   readonly #nodes: RevisionNodes;
+  readonly #longChains: LongChains;
   #keyCount = 0;
   #liveKeyCount = 0;
 
@@ -59,6 +64,7 @@ export class KeyIndex {
     this.#slab = new KeySlab();
     this.#tree = new KeyTree(this.#slab);
     this.#nodes = new RevisionNodes();
+    this.#longChains = new LongChains(this.#nodes);
   }
 
   /** Keys known, including those whose newest revision is a tombstone. */
@@ -78,7 +84,7 @@ export class KeyIndex {
 
   /** Bytes of memory held outside the JavaScript heap, free blocks included. */
   memoryBytes(): number {
-    return this.#slab.memoryBytes + this.#tree.memoryBytes + this.#nodes.memoryBytes;
+    return this.#slab.memoryBytes + this.#tree.memoryBytes + this.#nodes.memoryBytes + this.#longChains.memoryBytes;
   }
 
   // Writing.
@@ -247,8 +253,12 @@ export class KeyIndex {
   /** The newest node with main <= revision, a put's or a tombstone's, or NONE. */
   newestAtOrBefore(slot: number, revision: number): number {
     const nodes = this.#nodes;
-    let node = this.#slab.newest(slot);
-    while (node !== NONE && nodes.main(node) > revision) node = nodes.older(node);
+    const newest = this.#slab.newest(slot);
+    let node = newest;
+    for (let steps = 0; node !== NONE && nodes.main(node) > revision; steps++) {
+      if (steps === WALK_MAX) return this.#longChains.newestAtOrBefore(slot, newest, revision);
+      node = nodes.older(node);
+    }
     return node;
   }
 
@@ -402,6 +412,7 @@ export class KeyIndex {
       }
     }
     if (node === NONE) return left;
+    this.#longChains.forget(slot);
 
     let keep = node;
     if (nodes.main(node) === revision) {
