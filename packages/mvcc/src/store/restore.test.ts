@@ -6,7 +6,7 @@ import { MemoryStorage } from "../backend/memory-storage.ts";
 import { Store } from "./store.ts";
 import { decodeAll, range, TestLeases, TestStore } from "./testing/harness.ts";
 
-// covers: AP-11, ST-03, ST-13
+// covers: AP-11, ST-03, ST-13, WA-14
 
 /** Three hundred changes of twenty keys, a few on leases, compacted half-way; flushed. */
 function history(): TestStore {
@@ -156,6 +156,28 @@ test("a checkpoint that does not fit is said to be unused, and the store opens w
   compacted.flush();
   const store = refused(good, compacted);
   assert.equal(store.index.find(Buffer.from("k1"), 0, 2), 0xffff_ffff);
+});
+
+test("a checkpoint that the disk fails to read, wherever, is said to be unused, and the store opens without it", () => {
+  const it = history();
+  const good = checkpointOf(it.store, 50);
+  const expected = decodeAll(it.store.range(range("\0", "\0")).records);
+  for (let failAt = 0; ; failAt++) {
+    const read = reader(good);
+    let reads = 0;
+    const failing = (length: number): Uint8Array => {
+      if (reads++ === failAt) throw Object.assign(new Error("EIO: i/o error, read"), { code: "EIO" });
+      return read(length);
+    };
+    const warnings: string[] = [];
+    const store = open(it, failing, warnings);
+    assert.deepEqual(decodeAll(store.range(range("\0", "\0")).records), expected);
+    if (reads <= failAt) {
+      assert.deepEqual([warnings, failAt > 3], [[], true]);
+      break;
+    }
+    assert.equal(warnings.length, 1);
+  }
 });
 
 test("a checkpoint waits for a pending compaction", () => {

@@ -31,8 +31,8 @@ export type CheckpointWriter = (chunk: Uint8Array) => void;
 
 export class CheckpointMismatchError extends Error {
   readonly kind = "CheckpointMismatch";
-  constructor(reason: string) {
-    super(`checkpoint of the key index not used: ${reason}`);
+  constructor(reason: string, cause?: unknown) {
+    super(`checkpoint of the key index not used: ${reason}`, cause === undefined ? undefined : { cause });
     this.name = "CheckpointMismatchError";
   }
 }
@@ -121,7 +121,8 @@ function encodeHeader(header: CheckpointHeader): Uint8Array {
  * Reads a checkpoint that belongs to the records in `storage`. Throws {@link CheckpointMismatchError}, or what
  * KeyIndex.load throws for a damaged one.
  */
-export function readCheckpoint(storage: Storage, read: CheckpointReader): Checkpoint {
+export function readCheckpoint(storage: Storage, reader: CheckpointReader): Checkpoint {
+  const read = orMismatch(reader);
   const header = readHeader(read);
   const { lastMain, lastSub, isTombstone } = header;
   const span = new RecordSpan();
@@ -143,6 +144,17 @@ export function readCheckpoint(storage: Storage, read: CheckpointReader): Checkp
   const index = KeyIndex.load(read);
   removeCompacted(index, finished);
   return { index, lastMain, lastSub };
+}
+
+/** A file that cannot be read is as good as none: no disk error in a cache keeps a member from starting. */
+function orMismatch(read: CheckpointReader): CheckpointReader {
+  return (length) => {
+    try {
+      return read(length);
+    } catch (error) {
+      throw new CheckpointMismatchError("it cannot be read", error);
+    }
+  };
 }
 
 /** Takes out what storage removed after the checkpoint was taken. */
