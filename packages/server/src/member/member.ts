@@ -21,12 +21,7 @@ import {
   RaftOp,
   raftRequestSize,
 } from "@quorate/api";
-import {
-  AlarmRequest,
-  ClusterMemberAttrSetRequest,
-  ClusterVersionSetRequest,
-  LeaseRevokeRequest,
-} from "@quorate/api/messages";
+import { AlarmRequest, LeaseRevokeRequest } from "@quorate/api/messages";
 import type { Lessor } from "@quorate/lease";
 import { idText, type Membership } from "@quorate/membership";
 import { type Backend, type Store, WatchHub } from "@quorate/mvcc";
@@ -34,27 +29,27 @@ import {
   type ConfChange,
   type ConfState,
   type Entry,
-  type Index,
-  index,
   type MemoryLogStorage,
   type Message,
   NO_NODE,
   type NodeId,
   type RawNode,
-  type Term,
 } from "@quorate/raft";
 import type { ServerCall } from "@quorate/rpc";
 import type { Wal } from "@quorate/wal";
 import type { Clock, Log, Random, Timer, Timers } from "@quorate/world";
 import { failWith } from "../answer.ts";
 import type { Alarms } from "./alarms.ts";
-import { Applier, confStateJson } from "./applier.ts";
+import { Applier } from "./applier.ts";
+import { CompactionDriver } from "./compaction-driver.ts";
 import { Consensus, type ConsensusOwner, type ReadWaiter } from "./consensus.ts";
 import type { IndexFile } from "./index-file.ts";
 import { LogWriter } from "./log-writer.ts";
 import type { Outcome } from "./outcome.ts";
 import { Pending, PendingProposals, type ProposalHandler } from "./pending.ts";
+import { Publisher } from "./publisher.ts";
 import type { RequestIds } from "./request-ids.ts";
+import { WriteBehind } from "./write-behind.ts";
 
 export interface MemberParts {
   readonly id: bigint;
@@ -130,9 +125,7 @@ const MAX_PENDING_BYTES = 192 * 1024 * 1024;
 const SWEEP_MS = 500;
 /** How soon a watcher that starts in a compacted past hears of it, at the latest. */
 const REPLAY_MS = 100;
-/** Unflushed state beyond this is flushed at once, whatever the interval says. */
-const FLUSH_BYTES = 16 * 1024 * 1024;
-/** ... and beyond this writes are refused until the disk has caught up. */
+/** Beyond this much unflushed state writes are refused until the disk has caught up. */
 const MAX_UNFLUSHED_BYTES = 512 * 1024 * 1024;
 /** A member that has written nothing for so long gives up what only writing needs. */
 const REST_AFTER_MS = 10_000;
@@ -157,15 +150,12 @@ export class Member implements ConsensusOwner {
   readonly #applier: Applier;
   readonly #pending = new PendingProposals();
   readonly #logWriter: LogWriter;
+  readonly #writeBehind: WriteBehind;
+  readonly #compaction: CompactionDriver;
+  readonly #publisher: Publisher;
   #confState: ConfState;
-  /** As of what storage has durably. */
-  #flushedConfState: ConfState;
   #isLeader = false;
-  #isPublished = false;
   #isStopping = false;
-  #flushTimer: Timer | null = null;
-  #flushWaiters: (() => void)[] = [];
-  #isCompacting = false;
   readonly #timers: Set<Timer> = new Set();
 
   constructor(parts: MemberParts, options: MemberOptions, owner: MemberOwner) {
@@ -183,13 +173,37 @@ export class Member implements ConsensusOwner {
     this.limits = { maxTxnOps: options.maxTxnOps, maxRequestBytes: options.maxRequestBytes };
     parts.indexFile.attach(parts.store, {
       whenFlushed: (done) => this.whenFlushed(done),
-      released: () => this.#compact(),
+      released: () => this.#compaction.run(),
     });
     this.hub = new WatchHub({ source: parts.store });
     parts.store.listen(this.hub);
     this.#confState = parts.confState;
-    this.#flushedConfState = parts.confState;
     this.#logWriter = new LogWriter(parts.wal, parts.markedIndex, (error) => owner.failed(error));
+    this.#writeBehind = new WriteBehind({ ...parts, logWriter: this.#logWriter }, options, {
+      confState: () => this.#confState,
+      hardStateForMark: () => this.#consensus.hardStateForMark,
+      flushed: (tookMs) => {
+        this.counters.onFlushed?.(tookMs);
+        owner.flush();
+      },
+      failed: (error) => owner.failed(error),
+    });
+    this.#compaction = new CompactionDriver(parts.store, {
+      batchLimit: options.compactionBatchLimit,
+      sleepMs: options.compactionSleepMs,
+      timers: options.timers,
+      log: options.log,
+      stepped: () => this.#writeBehind.applied(),
+    });
+    this.#publisher = new Publisher(
+      parts.membership,
+      { ...options, memberId: parts.id },
+      {
+        propose: (op, bytes, handler) => this.propose(op, bytes, 0, bytes.length, handler, null, null),
+        mayPropose: () => !this.#isStopping,
+        published: () => owner.ready(),
+      },
+    );
     this.#applier = new Applier(parts, {
       entryApplied: (idHigh, idLow, outcome) => this.#entryApplied(idHigh, idLow, outcome),
       applyConfChange: (change) => this.#applyConfChange(change),
@@ -221,18 +235,18 @@ export class Member implements ConsensusOwner {
     // What the log says is committed is applied first: for a new member, the configuration itself.
     this.#consensus.begin();
     if (this.#confState.voters.length === 1 && this.#confState.voters[0] === this.id) this.#consensus.campaign();
-    this.#compact();
+    this.#compaction.run();
   }
 
-  /** Fails what waits and flushes what was applied. `done` when storage has it. */
+  /** Fails what waits and flushes what was applied. `done` when storage has it and everything is closed. */
   stop(done: (error: Error | null) => void): void {
     this.#isStopping = true;
     for (const timer of this.#timers) timer.cancel();
-    this.#flushTimer?.cancel();
+    this.#compaction.stop();
     this.#consensus.stop();
     this.#pending.failAll("Stopped");
     this.#owner.flush();
-    this.#logWriter.whenIdle(() => this.#flushAll(done));
+    this.#writeBehind.close(done);
   }
 
   // --- for services
@@ -351,19 +365,18 @@ export class Member implements ConsensusOwner {
 
   /** Calls back when everything applied so far is durable in storage. */
   whenFlushed(done: () => void): void {
-    this.#flushWaiters.push(done);
-    this.#flush();
+    this.#writeBehind.whenFlushed(done);
   }
 
   /** A reader's hold on a revision ends; a compaction that waited for it goes on. */
   unpin(revision: number): void {
     this.store.unpin(revision);
-    this.#compact();
+    this.#compaction.run();
   }
 
   /** A hash that held compaction back is done. */
   resumeCompaction(): void {
-    this.#compact();
+    this.#compaction.run();
   }
 
   // --- ConsensusOwner
@@ -377,8 +390,8 @@ export class Member implements ConsensusOwner {
       this.counters.slowApplies++;
       this.options.log.warn("apply request took too long", { "took-ms": tookMs, entries: entries.length });
     }
-    this.#scheduleFlush();
-    this.#compact();
+    this.#writeBehind.applied();
+    this.#compaction.run();
   }
 
   leaderChanged(leader: NodeId, isLeader: boolean): void {
@@ -426,51 +439,7 @@ export class Member implements ConsensusOwner {
     // Not the first entry of an earlier term, which a new leader applies on its way to its own.
     if (!this.#consensus.isLeader || term !== this.#consensus.term || this.lessor.isPrimary) return;
     this.lessor.promote(this.options.electionTicks * this.options.heartbeatMs);
-    if (!this.#isPublished) this.#publish();
-  }
-
-  /** Tells the cluster our name and client URLs, again until it is applied; then decides the cluster version. */
-  #publish(): void {
-    const bytes = ClusterMemberAttrSetRequest.encode({
-      memberID: this.id,
-      memberAttributes: { name: this.options.name, clientUrls: this.options.clientUrls },
-    });
-    this.propose(RaftOp.ClusterMemberAttrSet, bytes, 0, bytes.length, this.#publishHandler, null, null);
-  }
-
-  readonly #publishHandler: ProposalHandler = {
-    applied: () => {
-      this.options.log.info("published local member to cluster through raft", { "local-member-id": idText(this.id) });
-      this.#decideVersion();
-    },
-    failed: () => {
-      if (!this.#isStopping) this.#publish();
-    },
-  };
-
-  #decideVersion(): void {
-    if (this.membership.clusterVersion === this.options.clusterVersion) {
-      this.#becomeReady();
-      return;
-    }
-    const bytes = ClusterVersionSetRequest.encode({ ver: this.options.clusterVersion });
-    this.propose(RaftOp.ClusterVersionSet, bytes, 0, bytes.length, this.#versionHandler, null, null);
-  }
-
-  readonly #versionHandler: ProposalHandler = {
-    applied: () => {
-      this.options.log.info("set initial cluster version", { "cluster-version": this.options.clusterVersion });
-      this.#becomeReady();
-    },
-    failed: () => {
-      if (!this.#isStopping) this.#decideVersion();
-    },
-  };
-
-  #becomeReady(): void {
-    if (this.#isPublished) return;
-    this.#isPublished = true;
-    this.#owner.ready();
+    this.#publisher.begin();
   }
 
   /**
@@ -500,15 +469,19 @@ export class Member implements ConsensusOwner {
     const reason = isLeaderless ? "ContextDeadlineExceeded" : "Timeout";
     this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, reason);
     this.#expireLeases();
-    if (!this.#isResting && nowMs - this.#lastFlushMs > REST_AFTER_MS) {
-      this.#isResting = true;
-      this.backend.storage.rest();
-      this.#owner.resting();
-    }
+    this.#rest(nowMs);
     this.#owner.flush();
   }
-  #lastFlushMs = 0;
-  #isResting = false;
+
+  /** Once per lull. */
+  #rest(nowMs: number): void {
+    const { lastFlushMs } = this.#writeBehind;
+    if (lastFlushMs === this.#restedSinceMs || nowMs - lastFlushMs <= REST_AFTER_MS) return;
+    this.#restedSinceMs = lastFlushMs;
+    this.backend.storage.rest();
+    this.#owner.resting();
+  }
+  #restedSinceMs = -1;
 
   #expireLeases(): void {
     for (const id of this.lessor.expired()) {
@@ -516,102 +489,6 @@ export class Member implements ConsensusOwner {
       this.counters.leasesExpired++;
       this.propose(RaftOp.LeaseRevoke, bytes, 0, bytes.length, IGNORED, null, null);
     }
-  }
-
-  // --- flushing and cutting the log
-
-  #scheduleFlush(): void {
-    if (this.backend.unflushedCount >= this.options.flushOperations || this.backend.unflushedBytes >= FLUSH_BYTES) {
-      this.#flush();
-    } else if (this.#flushTimer === null && !this.#isStopping) {
-      this.#flushTimer = this.options.timers.after(this.options.flushIntervalMs, () => {
-        this.#flushTimer = null;
-        this.#flush();
-      });
-    }
-  }
-
-  #flush(): void {
-    if (this.backend.isFlushing) return;
-    const waiters = this.#flushWaiters;
-    this.#flushWaiters = [];
-    const startedMs = this.options.clock.monotonicMs();
-    this.#lastFlushMs = startedMs;
-    this.#isResting = false;
-    const confState = this.#confState;
-    this.backend.flush((error) => {
-      if (error !== null) {
-        this.#owner.failed(error);
-        return;
-      }
-      this.#flushedConfState = confState;
-      this.counters.onFlushed?.(this.options.clock.monotonicMs() - startedMs);
-      for (const done of waiters) done();
-      this.#cutLog();
-      if (this.#flushWaiters.length > 0) this.#flush();
-      this.#owner.flush();
-    });
-  }
-
-  #flushAll(done: (error: Error | null) => void): void {
-    if (this.backend.isFlushing) {
-      this.#flushWaiters.push(() => this.#flushAll(done));
-      return;
-    }
-    const confState = this.#confState;
-    this.backend.flush((error) => {
-      this.#flushedConfState = confState;
-      if (error !== null) done(error);
-      else this.#logWriter.mark(this.#mark(), this.#consensus.hardStateForMark, () => this.#closeStore(done));
-    });
-  }
-
-  #closeStore(done: (error: Error | null) => void): void {
-    const { indexFile, wal, backend } = this.#parts;
-    indexFile.saveNow();
-    wal.close();
-    backend.storage.close(done);
-  }
-
-  /** Once enough entries are durable in storage, a mark says so in the log and the segments behind it are given up. */
-  #cutLog(): void {
-    const { logStorage } = this.#parts;
-    const { flushedIndex } = this.backend;
-    const keepFrom = flushedIndex - this.options.catchUpEntries;
-    // Compacting moves what is left, so it is done by the thousand.
-    if (keepFrom - logStorage.firstIndex() >= COMPACT_LOG_ENTRIES) logStorage.compact(index(keepFrom));
-    if (flushedIndex - this.#logWriter.markedIndex < this.options.snapshotCount || this.#isStopping) return;
-    this.#logWriter.mark(this.#mark(), this.#consensus.hardStateForMark, () => {});
-    this.#parts.indexFile.saveIfDue();
-  }
-
-  #mark(): { index: Index; term: Term; confState: Uint8Array } {
-    return {
-      index: index(this.backend.flushedIndex),
-      term: this.backend.flushedTerm as Term,
-      confState: Buffer.from(confStateJson(this.#flushedConfState)),
-    };
-  }
-
-  // --- compaction
-
-  /** Carries accepted compactions out in slices with pauses, so that no turn is long. */
-  #compact(): void {
-    if (this.#isCompacting || this.#isStopping || this.store.pendingCompactions === 0) return;
-    this.#isCompacting = true;
-    const step = (): void => {
-      if (this.#isStopping) return;
-      const hasMore = this.store.compactionStep(this.options.compactionBatchLimit);
-      this.#scheduleFlush();
-      if (hasMore) {
-        this.options.timers.after(this.options.compactionSleepMs, step);
-      } else {
-        this.#isCompacting = false;
-        if (this.store.pendingCompactions > 0) return; // Held by a reader; its unpin comes back here.
-        this.options.log.info("finished scheduled compaction", { "compact-revision": this.store.compactRevision });
-      }
-    };
-    this.options.timers.after(0, step);
   }
 
   #every(intervalMs: number, run: () => void): void {
@@ -627,8 +504,6 @@ export class Member implements ConsensusOwner {
     this.#timers.add(timer);
   }
 }
-
-const COMPACT_LOG_ENTRIES = 2500;
 
 /** For proposals of our own that are made again by themselves if they are lost. */
 const IGNORED: ProposalHandler = { applied: () => {}, failed: () => {} };

@@ -1,0 +1,50 @@
+/** Carries accepted compactions out in slices with pauses between them, so that no turn of the loop is long. */
+import type { Store } from "@quorate/mvcc";
+import type { Log, Timers } from "@quorate/world";
+
+export interface CompactionOptions {
+  /** Keys handled in one slice. */
+  readonly batchLimit: number;
+  readonly sleepMs: number;
+  readonly timers: Timers;
+  readonly log: Log;
+  /** A slice was done: what it removed is to be flushed. */
+  readonly stepped: () => void;
+}
+
+export class CompactionDriver {
+  readonly #store: Store;
+  readonly #options: CompactionOptions;
+  #isRunning = false;
+  #isStopped = false;
+
+  constructor(store: Store, options: CompactionOptions) {
+    this.#store = store;
+    this.#options = options;
+  }
+
+  /** To be called whenever there may be something to do: an accepted compaction, or a pin let go that held one back. */
+  run(): void {
+    if (this.#isRunning || this.#isStopped || this.#store.pendingCompactions === 0) return;
+    this.#isRunning = true;
+    this.#options.timers.after(0, this.#step);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  readonly #step = (): void => {
+    if (this.#isStopped) return;
+    const hasMore = this.#store.compactionStep(this.#options.batchLimit);
+    this.#options.stepped();
+    if (hasMore) {
+      this.#options.timers.after(this.#options.sleepMs, this.#step);
+      return;
+    }
+    this.#isRunning = false;
+    // Held back by a reader, whose unpin calls `run` again.
+    if (this.#store.pendingCompactions > 0) return;
+    this.#options.log.info("finished scheduled compaction", { "compact-revision": this.#store.compactRevision });
+  };
+}

@@ -1,0 +1,167 @@
+/**
+ * When applied state goes to storage and how far the log may follow it: every so often, or when much has gathered, or when
+ * somebody waits for it. Driven by the member after each turn; owns no state but its own timing.
+ *
+ *   applied ──▶ due? ──▶ backend.flush ──durable──▶ whoever waited
+ *                                          │
+ *                                          └──▶ often enough: mark in the log ──durable──▶ segments behind it released,
+ *                                                                                          index checkpoint written
+ *
+ * Invariants:
+ *  - a mark names an index that storage has durably, with the configuration in force there (known failures SN-01, WA-18);
+ *  - one flush at a time; whoever asks while one is under way waits for the next, which begins after;
+ *  - after a failed flush the owner ends the process and nobody who waited is told anything else.
+ */
+import type { Backend } from "@quorate/mvcc";
+import { type ConfState, type HardState, type Index, index, type MemoryLogStorage, type Term } from "@quorate/raft";
+import type { Wal } from "@quorate/wal";
+import type { Clock, Timer, Timers } from "@quorate/world";
+import { confStateJson } from "./applier.ts";
+import type { IndexFile } from "./index-file.ts";
+import type { LogWriter } from "./log-writer.ts";
+
+export interface WriteBehindOptions {
+  readonly flushIntervalMs: number;
+  readonly flushOperations: number;
+  /** Flushed entries after which the log is marked and cut. */
+  readonly snapshotCount: number;
+  /** Entries kept in memory behind what is flushed, for slow followers. */
+  readonly catchUpEntries: number;
+  readonly clock: Clock;
+  readonly timers: Timers;
+}
+
+export interface WriteBehindParts {
+  readonly backend: Backend;
+  readonly logWriter: LogWriter;
+  readonly logStorage: MemoryLogStorage;
+  readonly wal: Wal;
+  readonly indexFile: IndexFile;
+}
+
+export interface WriteBehindOwner {
+  /** In force at the applied index. */
+  confState(): ConfState;
+  /** What the log may be told with a mark. */
+  hardStateForMark(): HardState;
+  flushed(tookMs: number): void;
+  failed(error: Error): void;
+}
+
+/** Unflushed state beyond this is flushed at once, whatever the interval says. */
+const FLUSH_BYTES = 16 * 1024 * 1024;
+/** Compacting the log in memory moves what is left, so it is done by the thousand. */
+const COMPACT_LOG_ENTRIES = 2500;
+
+export class WriteBehind {
+  readonly #parts: WriteBehindParts;
+  readonly #options: WriteBehindOptions;
+  readonly #owner: WriteBehindOwner;
+  #timer: Timer | null = null;
+  #waiters: (() => void)[] = [];
+  /** In force at what storage has. */
+  #flushedConfState: ConfState;
+  #startedMs = 0;
+  #isClosing = false;
+
+  constructor(parts: WriteBehindParts, options: WriteBehindOptions, owner: WriteBehindOwner) {
+    this.#parts = parts;
+    this.#options = options;
+    this.#owner = owner;
+    this.#flushedConfState = owner.confState();
+  }
+
+  /** On the clock: when the last flush began; 0 before the first. */
+  get lastFlushMs(): number {
+    return this.#startedMs;
+  }
+
+  /** Something was applied: flushes now if much has gathered, else within the interval. */
+  applied(): void {
+    const { backend } = this.#parts;
+    if (backend.unflushedCount >= this.#options.flushOperations || backend.unflushedBytes >= FLUSH_BYTES) {
+      this.#flush();
+    } else if (this.#timer === null && !this.#isClosing) {
+      this.#timer = this.#options.timers.after(this.#options.flushIntervalMs, () => {
+        this.#timer = null;
+        this.#flush();
+      });
+    }
+  }
+
+  /** Calls back when everything applied so far is durable in storage. */
+  whenFlushed(done: () => void): void {
+    this.#waiters.push(done);
+    this.#flush();
+  }
+
+  /** Flushes everything, marks the log, writes the checkpoint, and closes them all. Nothing may be saved meanwhile. */
+  close(done: (error: Error | null) => void): void {
+    this.#isClosing = true;
+    this.#timer?.cancel();
+    this.#parts.logWriter.whenIdle(() => this.#flushLast(done));
+  }
+
+  #flush(): void {
+    const { backend } = this.#parts;
+    if (backend.isFlushing) return;
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    const startedMs = this.#options.clock.monotonicMs();
+    this.#startedMs = startedMs;
+    const confState = this.#owner.confState();
+    backend.flush((error) => {
+      if (error !== null) {
+        this.#owner.failed(error);
+        return;
+      }
+      this.#flushedConfState = confState;
+      for (const done of waiters) done();
+      this.#cutLog();
+      if (this.#waiters.length > 0) this.#flush();
+      this.#owner.flushed(this.#options.clock.monotonicMs() - startedMs);
+    });
+  }
+
+  #flushLast(done: (error: Error | null) => void): void {
+    const { backend, logWriter } = this.#parts;
+    if (backend.isFlushing) {
+      this.#waiters.push(() => this.#flushLast(done));
+      return;
+    }
+    const confState = this.#owner.confState();
+    backend.flush((error) => {
+      if (error !== null) {
+        done(error);
+        return;
+      }
+      this.#flushedConfState = confState;
+      logWriter.mark(this.#mark(), this.#owner.hardStateForMark(), () => this.#closeParts(done));
+    });
+  }
+
+  #closeParts(done: (error: Error | null) => void): void {
+    const { indexFile, wal, backend } = this.#parts;
+    indexFile.saveNow();
+    wal.close();
+    backend.storage.close(done);
+  }
+
+  #cutLog(): void {
+    const { backend, logStorage, logWriter, indexFile } = this.#parts;
+    const keepFrom = backend.flushedIndex - this.#options.catchUpEntries;
+    if (keepFrom - logStorage.firstIndex() >= COMPACT_LOG_ENTRIES) logStorage.compact(index(keepFrom));
+    if (this.#isClosing || backend.flushedIndex - logWriter.markedIndex < this.#options.snapshotCount) return;
+    logWriter.mark(this.#mark(), this.#owner.hardStateForMark(), () => {});
+    indexFile.saveIfDue();
+  }
+
+  #mark(): { index: Index; term: Term; confState: Uint8Array } {
+    const { backend } = this.#parts;
+    return {
+      index: index(backend.flushedIndex),
+      term: backend.flushedTerm as Term,
+      confState: Buffer.from(confStateJson(this.#flushedConfState)),
+    };
+  }
+}
