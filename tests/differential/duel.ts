@@ -122,6 +122,7 @@ export class Duel {
       case "keepAlive":
         return this.#renew(step.id);
       case "watchCreate":
+        await this.#settleCompaction();
         return this.#watching[step.stream]!.create(step.request);
       case "watchCancel":
         return this.#watching[step.stream]!.cancel(step.id);

@@ -262,7 +262,11 @@ export class Generator {
 
   /** Inside `depth` others; the innermost, at DEPTH_MAX, has none inside. */
   #txn(depth = 0): Operation {
-    return operation("/etcdserverpb.KV/Txn", TxnRequest, TxnResponse, this.#txnRequest(depth));
+    const drawn = this.#txnRequest(depth);
+    // Etcd ends its process at a put that keeps the value of what the same transaction deleted, and sees that coming
+    // except for deletions with an open end.
+    const request = deletesToTheEnd(drawn) ? withoutIgnores(drawn) : drawn;
+    return operation("/etcdserverpb.KV/Txn", TxnRequest, TxnResponse, request);
   }
 
   #txnRequest(depth: number): Init<TxnRequest> {
@@ -400,12 +404,10 @@ export class Generator {
     const key = this.#key();
     const rangeEnd = seeded.chance(30) ? EMPTY : this.#rangeEnd(key);
     const startRevision = seeded.chance(50) ? 0 : this.#revision();
-    // Before 3.7, not every etcd refused a watch that starts before the first revision.
-    const startMin = isBefore(this.#known.version, "3.7") ? 0 : startRevision;
     const request: Init<WatchCreateRequest> = {
       key,
       rangeEnd,
-      startRevision: Math.max(startRevision, startMin),
+      startRevision: this.#watchable(startRevision),
       progressNotify: seeded.chance(20),
       filters: seeded.chance(75) ? [] : seeded.list(1 + seeded.below(3), () => seeded.pick([0, 1, 1, 5, -1])),
       prevKv: seeded.chance(40),
@@ -413,6 +415,13 @@ export class Generator {
       fragment: seeded.chance(20),
     };
     return { kind: "watchCreate", stream, request };
+  }
+
+  /** Before 3.7, not every etcd refused to start before the first revision, or kept deletions at the compacted one. */
+  #watchable(startRevision: number): number {
+    const { version, compactRevision } = this.#known;
+    if (!isBefore(version, "3.7")) return startRevision;
+    return startRevision === compactRevision ? compactRevision + 1 : Math.max(startRevision, 0);
   }
 
   #watchIdToCancel(stream: number): bigint {
@@ -554,6 +563,23 @@ export class Generator {
     const drawn = this.#seeded.chance(1) ? this.#seeded.pick([3, 5, 99, -1]) : 0;
     return isBefore(this.#known.version, "3.5") ? 0 : drawn;
   }
+}
+
+function deletesToTheEnd({ success = [], failure = [] }: Init<TxnRequest>): boolean {
+  return [...success, ...failure].some(
+    ({ requestDeleteRange, requestTxn }) =>
+      (requestDeleteRange?.rangeEnd !== undefined && OPEN_END.equals(requestDeleteRange.rangeEnd)) ||
+      (requestTxn !== undefined && deletesToTheEnd(requestTxn)),
+  );
+}
+
+function withoutIgnores(txn: Init<TxnRequest>): Init<TxnRequest> {
+  const rewritten = (op: Init<RequestOp>): Init<RequestOp> => {
+    if (op.requestTxn !== undefined) return { requestTxn: withoutIgnores(op.requestTxn) };
+    if (op.requestPut === undefined) return op;
+    return { requestPut: { ...op.requestPut, ignoreValue: false, ignoreLease: false } };
+  };
+  return { ...txn, success: txn.success?.map(rewritten), failure: txn.failure?.map(rewritten) };
 }
 
 /** The end of the range of everything that begins with the key. */

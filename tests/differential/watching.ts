@@ -30,6 +30,8 @@ interface Watcher {
   readonly request: WatchCreateRequest;
   /** The first revision it is to see. */
   readonly from: number;
+  /** It starts at the compacted revision, of which each key's last change is kept. */
+  readonly isAtCompacted: boolean;
   /** It asked for what was compacted already, and is told so instead of getting events. */
   readonly isTooLate: boolean;
   /** Events already found equal. */
@@ -61,7 +63,9 @@ export class WatchPair {
     const { revision, compactRevision } = this.#known;
     const from = request.startRevision === 0 ? revision + 1 : request.startRevision;
     const isTooLate = request.startRevision > 0 && request.startRevision < compactRevision;
-    this.#watchers.set(response.watchId, { id: response.watchId, request, from, isTooLate, checked: 0 });
+    const isAtCompacted = request.startRevision === compactRevision;
+    const watcher = { id: response.watchId, request, from, isAtCompacted, isTooLate, checked: 0 };
+    this.#watchers.set(response.watchId, watcher);
   }
 
   /** A cancel of an id that is not in use is answered by nothing; whether it is shows in what comes next. */
@@ -106,7 +110,7 @@ export class WatchPair {
   /** Waits until every watcher has everything it asked for, and compares. */
   async settle(): Promise<void> {
     for (const watcher of this.#watchers.values()) {
-      const expected = watcher.isTooLate ? [] : this.#known.history.filter((event) => isFor(watcher, event));
+      const expected = eventsFor(watcher, this.#known.history);
       const count = watcher.isTooLate ? 1 : expected.length;
       for (const side of this.#sides) {
         const got = side.events.get(watcher.id)!;
@@ -220,6 +224,17 @@ function showEvent({ type, kv }: Event): string {
 
 function nameOf({ id, request, from }: Watcher): string {
   return `watcher ${id} (${show(request)}, from revision ${from})`;
+}
+
+/** What a watcher is to get of all that happened. */
+function eventsFor(watcher: Watcher, history: readonly Event[]): readonly Event[] {
+  if (watcher.isTooLate) return [];
+  const events = history.filter((event) => isFor(watcher, event));
+  if (!watcher.isAtCompacted) return events;
+  const isReplaced = (event: Event): boolean =>
+    history.findLast(({ kv }) => kv!.modRevision === watcher.from && Buffer.compare(kv!.key, event.kv!.key) === 0) !==
+    event;
+  return events.filter((event) => event.kv!.modRevision !== watcher.from || !isReplaced(event));
 }
 
 function isFor({ request, from }: Watcher, { type, kv }: Event): boolean {
