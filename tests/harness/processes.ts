@@ -72,7 +72,15 @@ export class ServerProcess {
       env: { ...process.env, ...options.environment },
     });
     const server = new ServerProcess(child, directory, options.directory === undefined, ports);
-    if (options.waitUntilReady ?? true) await server.untilReady();
+    if (options.waitUntilReady ?? true) {
+      try {
+        await server.untilReady();
+      } catch (error) {
+        // A process left behind would keep the test run from ending.
+        await server.dispose();
+        throw error;
+      }
+    }
     return server;
   }
 

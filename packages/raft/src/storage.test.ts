@@ -61,6 +61,21 @@ test("appending replaces what stands in the way and passes over what is compacte
   assert.throws(() => storage.append([entry(7, 9)]), { name: "BrokenInvariant" });
 });
 
+test("the size is that of the data held, whatever came and went", () => {
+  const storage = filled();
+  const sized = (index: number, bytes: number): Entry => ({ ...entry(index, 9), data: new Uint8Array(bytes) });
+  const base = storage.sizeBytes;
+  storage.append([sized(7, 100), sized(8, 10)]);
+  assert.equal(storage.sizeBytes, base + 110);
+  storage.append([sized(8, 1)]);
+  assert.equal(storage.sizeBytes, base + 101);
+  storage.compact(at(7));
+  assert.equal(storage.sizeBytes, 1);
+  const metadata = { index: at(20), term: 9 as Term, confState: EMPTY_CONF_STATE };
+  storage.applySnapshot({ data: new Uint8Array(), metadata });
+  assert.equal(storage.sizeBytes, 0);
+});
+
 test("compaction keeps the term of the last entry it removes", () => {
   const storage = filled();
   storage.compact(at(5));

@@ -59,6 +59,12 @@ export class MemoryLogStorage implements LogStorage {
   #compactedIndex: Index = 0 as Index;
   #compactedTerm: Term = 0 as Term;
   #entries: Entry[] = [];
+  #sizeBytes = 0;
+
+  /** Data bytes of the entries held. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
 
   initialState(): { readonly hardState: HardState; readonly confState: ConfState } {
     return { hardState: this.#hardState, confState: this.#snapshot.metadata.confState };
@@ -103,8 +109,12 @@ export class MemoryLogStorage implements LogStorage {
     if (skip >= entries.length) return;
     const at = entries[skip]!.index - this.#compactedIndex - 1;
     assert(at <= this.#entries.length, "entries are appended without a gap");
+    for (let i = at; i < this.#entries.length; i++) this.#sizeBytes -= this.#entries[i]!.data.length;
     if (at < this.#entries.length) this.#entries.length = at;
-    for (let i = skip; i < entries.length; i++) this.#entries.push(entries[i]!);
+    for (let i = skip; i < entries.length; i++) {
+      this.#entries.push(entries[i]!);
+      this.#sizeBytes += entries[i]!.data.length;
+    }
   }
 
   /**
@@ -117,6 +127,7 @@ export class MemoryLogStorage implements LogStorage {
     const count = index - this.#compactedIndex;
     this.#compactedTerm = this.#entries[count - 1]!.term;
     this.#compactedIndex = index;
+    for (let i = 0; i < count; i++) this.#sizeBytes -= this.#entries[i]!.data.length;
     this.#entries = this.#entries.slice(count);
   }
 
@@ -128,6 +139,7 @@ export class MemoryLogStorage implements LogStorage {
     this.#compactedIndex = index;
     this.#compactedTerm = term;
     this.#entries = [];
+    this.#sizeBytes = 0;
   }
 
   /**

@@ -1,8 +1,8 @@
 /**
  * A member on its sockets: opens the data directory, starts the member, listens, and stops all of it in order.
  *
- *   start   directory, lock ─▶ parts ─▶ member elects itself and publishes ─▶ listeners ─▶ "ready to serve"
- *   stop    listeners close ─▶ calls drain ─▶ waiters fail ─▶ flush, mark, checkpoint ─▶ lock released
+ *   start   directory, locks ─▶ parts ─▶ member elects itself and publishes ─▶ listeners ─▶ "ready to serve"
+ *   stop    listeners close ─▶ calls drain ─▶ waiters fail ─▶ flush, mark, checkpoint ─▶ locks released
  *
  * Client addresses are bound at once, so that a port in use is known before anything is written, but connections wait
  * until the member is ready.
@@ -37,7 +37,7 @@ export class RunningServer {
   onFailure: (error: Error) => void = () => {};
   readonly #config: Config;
   readonly #log: ZapLog;
-  readonly #lock: DirectoryLock;
+  readonly #locks: readonly DirectoryLock[];
   readonly #member: Member;
   readonly #rpc: RpcServer;
   readonly #listeners: Listener[];
@@ -53,13 +53,13 @@ export class RunningServer {
       raftLog: log.for("raft/raft.ts", "raft"),
     };
     logStart(config, log);
-    const { parts, lock } = await openDataDirectory(config, world);
-    const server = new RunningServer(config, log, world, parts, lock);
+    const { parts, locks } = await openDataDirectory(config, world);
+    const server = new RunningServer(config, log, world, parts, locks);
     try {
       await server.#serve();
     } catch (error) {
       for (const listener of server.#listeners) listener.stop();
-      lock.release();
+      for (const lock of locks) lock.release();
       throw error;
     }
     return server;
@@ -75,11 +75,11 @@ export class RunningServer {
     log: ZapLog,
     world: Parameters<typeof openDataDirectory>[1],
     parts: MemberParts,
-    lock: DirectoryLock,
+    locks: readonly DirectoryLock[],
   ) {
     this.#config = config;
     this.#log = log;
-    this.#lock = lock;
+    this.#locks = locks;
     this.#ready = new Promise((resolve, reject) => {
       this.#becameReady = resolve;
       this.#failedStart = reject;
@@ -141,7 +141,7 @@ export class RunningServer {
     await new Promise<void>((resolve, reject) => {
       this.#member.stop((error) => (error === null ? resolve() : reject(error)));
     });
-    this.#lock.release();
+    for (const lock of this.#locks) lock.release();
     this.#log.info("closed etcd server", { name: this.#config.name, "data-dir": this.#config.dataDirectory });
   }
 

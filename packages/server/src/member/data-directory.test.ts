@@ -47,12 +47,12 @@ function contentsOf(directory: string): string[] {
   return names.filter((name) => !name.startsWith("lock.")).sort();
 }
 
-async function close({ parts, lock }: OpenedMember): Promise<void> {
+async function close({ parts, locks }: OpenedMember): Promise<void> {
   parts.wal.close();
   await new Promise<void>((resolve, reject) => {
     parts.backend.storage.close((error) => (error === null ? resolve() : reject(error)));
   });
-  lock.release();
+  for (const lock of locks) lock.release();
 }
 
 // covers: WA-06, WA-07
@@ -108,8 +108,8 @@ test("a directory of etcd's is refused before anything is made in it", async () 
 test("a member that has begun keeps its identity, whatever the flags of a later start say", async () => {
   const other = { "initial-cluster-token": "another" };
   const directory = join(root, "begun");
-  const { parts, lock } = await openDataDirectory(configFor(directory), worldOf(new NodeDisk()));
-  await close({ parts, lock });
+  const { parts, locks } = await openDataDirectory(configFor(directory), worldOf(new NodeDisk()));
+  await close({ parts, locks });
   const again = await openDataDirectory(configFor(directory, other), worldOf(new NodeDisk()));
   assert.equal(again.parts.id, parts.id);
   await close(again);
@@ -122,4 +122,12 @@ test("a directory in use is refused, and free again after a refused start", asyn
   await close(first);
   await close(await openDataDirectory(configFor(directory), worldOf(new NodeDisk())));
   assert.equal(existsSync(join(directory, "member/db")), true);
+});
+
+test("a log elsewhere is locked too: two members cannot write the same one", async () => {
+  const log = { "wal-dir": join(root, "shared-log") };
+  const first = await openDataDirectory(configFor(join(root, "one"), log), worldOf(new NodeDisk()));
+  await assert.rejects(openDataDirectory(configFor(join(root, "two"), log), worldOf(new NodeDisk())));
+  await close(first);
+  await close(await openDataDirectory(configFor(join(root, "one"), log), worldOf(new NodeDisk())));
 });

@@ -3,7 +3,7 @@
  * are open-member.ts's):
  *
  *   <data-dir>/member/       0700, locked by the process that uses it
- *     wal/                   the log: the source of truth
+ *     wal/                   the log: the source of truth (or where --wal-dir says, with a lock of its own)
  *     db/                    applied state, LMDB
  *     index                  checkpoint of the key index, a cache
  *
@@ -26,7 +26,7 @@ import { createLog, DataDirectoryError, openMember, type World } from "./open-me
 
 export interface OpenedMember {
   readonly parts: MemberParts;
-  readonly lock: DirectoryLock;
+  readonly locks: readonly DirectoryLock[];
 }
 
 export async function openDataDirectory(config: Config, world: World): Promise<OpenedMember> {
@@ -35,8 +35,13 @@ export async function openDataDirectory(config: Config, world: World): Promise<O
   refuseForeign(memberDirectory, config.walDirectory);
   makePrivate(config.dataDirectory, world);
   makePrivate(memberDirectory, world);
-  const lock = await DirectoryLock.acquire(memberDirectory);
+  const locks = [await DirectoryLock.acquire(memberDirectory)];
   try {
+    if (config.walDirectory !== `${memberDirectory}/wal`) {
+      // A log elsewhere could be given to two members, each with a data directory of its own.
+      makePrivate(config.walDirectory, world);
+      locks.push(await DirectoryLock.acquire(config.walDirectory));
+    }
     if (!Wal.exists({ disk: world.disk, directory: config.walDirectory })) {
       if (holdsState(databaseDirectory)) {
         throw new DataDirectoryError(
@@ -46,9 +51,9 @@ export async function openDataDirectory(config: Config, world: World): Promise<O
       createLog(config, world);
     }
     const storage = new LmdbStorage({ directory: databaseDirectory });
-    return { parts: await openMember(config, storage, `${memberDirectory}/index`, world), lock };
+    return { parts: await openMember(config, storage, `${memberDirectory}/index`, world), locks };
   } catch (error) {
-    lock.release();
+    for (const lock of locks) lock.release();
     throw error;
   }
 }

@@ -105,6 +105,19 @@ test("cutting the log keeps what a restart needs, and gives up the rest", async 
   assert.equal(contents(simulated).keys.size, 200);
 });
 
+test("large values are cut from the log by their bytes, long before there are many of them", async () => {
+  const segmentBytes = 8 * 1024 * 1024;
+  const simulated = await SimulatedMember.serving({ segmentBytes });
+  const value = "v".repeat(1024 * 1024);
+  for (let i = 0; i < 160; i++) {
+    putNow(simulated, `k${i % 4}`, value);
+    simulated.advance(20);
+  }
+  simulated.advance(1000);
+  const segments = simulated.disk.readDirectory(`${MEMBER_DIRECTORY}/wal`).length;
+  assert.ok(segments * segmentBytes <= 112 * 1024 * 1024, `${segments} files of 8 MiB for a log of 160 MiB`);
+});
+
 // covers: WA-07, LI-02
 test("a start that is interrupted before the log has its first entry is made good by the next", async () => {
   const simulated = new SimulatedMember();

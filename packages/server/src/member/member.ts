@@ -193,7 +193,7 @@ export class Member implements ConsensusOwner {
       sleepMs: options.compactionSleepMs,
       timers: options.timers,
       log: options.log,
-      stepped: () => this.#writeBehind.applied(),
+      stepped: () => this.#writeBehind.applied(0),
     });
     this.#publisher = new Publisher(
       parts.membership,
@@ -384,13 +384,17 @@ export class Member implements ConsensusOwner {
   apply(entries: readonly Entry[]): void {
     const startedMs = this.options.clock.monotonicMs();
     const applier = this.#applier;
-    for (let i = 0; i < entries.length; i++) applier.apply(entries[i]!);
+    let entryBytes = 0;
+    for (let i = 0; i < entries.length; i++) {
+      applier.apply(entries[i]!);
+      entryBytes += entries[i]!.data.length;
+    }
     const tookMs = this.options.clock.monotonicMs() - startedMs;
     if (tookMs > this.options.slowApplyMs * entries.length) {
       this.counters.slowApplies++;
       this.options.log.warn("apply request took too long", { "took-ms": tookMs, entries: entries.length });
     }
-    this.#writeBehind.applied();
+    this.#writeBehind.applied(entryBytes);
     this.#compaction.run();
   }
 

@@ -50,6 +50,12 @@ export interface WriteBehindOwner {
 
 /** Unflushed state beyond this is flushed at once, whatever the interval says. */
 const FLUSH_BYTES = 16 * 1024 * 1024;
+/**
+ * Entries may be large, so both cuts also count bytes: what a start has to read and apply again, and what the log keeps in
+ * memory, must not grow with the size of values.
+ */
+const MARK_BYTES = 64 * 1024 * 1024;
+const CATCH_UP_BYTES = 64 * 1024 * 1024;
 /** Compacting the log in memory moves what is left, so it is done by the thousand. */
 const COMPACT_LOG_ENTRIES = 2500;
 
@@ -62,6 +68,8 @@ export class WriteBehind {
   /** In force at what storage has. */
   #flushedConfState: ConfState;
   #startedMs = 0;
+  /** Entry data applied since the last mark. */
+  #unmarkedBytes = 0;
   #isClosing = false;
 
   constructor(parts: WriteBehindParts, options: WriteBehindOptions, owner: WriteBehindOwner) {
@@ -76,9 +84,10 @@ export class WriteBehind {
     return this.#startedMs;
   }
 
-  /** Something was applied: flushes now if much has gathered, else within the interval. */
-  applied(): void {
+  /** Entries of so many data bytes were applied, or state has changed otherwise: flushes now if much has gathered. */
+  applied(entryBytes: number): void {
     const { backend } = this.#parts;
+    this.#unmarkedBytes += entryBytes;
     if (backend.unflushedCount >= this.#options.flushOperations || backend.unflushedBytes >= FLUSH_BYTES) {
       this.#flush();
     } else if (this.#timer === null && !this.#isClosing) {
@@ -148,12 +157,23 @@ export class WriteBehind {
   }
 
   #cutLog(): void {
-    const { backend, logStorage, logWriter, indexFile } = this.#parts;
-    const keepFrom = backend.flushedIndex - this.#options.catchUpEntries;
-    if (keepFrom - logStorage.firstIndex() >= COMPACT_LOG_ENTRIES) logStorage.compact(index(keepFrom));
-    if (this.#isClosing || backend.flushedIndex - logWriter.markedIndex < this.#options.snapshotCount) return;
+    const { backend, logWriter, indexFile } = this.#parts;
+    this.#forgetEntries();
+    const isDue =
+      backend.flushedIndex - logWriter.markedIndex >= this.#options.snapshotCount || this.#unmarkedBytes >= MARK_BYTES;
+    if (this.#isClosing || !isDue) return;
+    this.#unmarkedBytes = 0;
     logWriter.mark(this.#mark(), this.#owner.hardStateForMark(), () => {});
     indexFile.saveIfDue();
+  }
+
+  /** Entries that storage has are kept in memory for slow followers, so many and so many bytes of them. */
+  #forgetEntries(): void {
+    const { backend, logStorage } = this.#parts;
+    const isLarge = logStorage.sizeBytes > CATCH_UP_BYTES;
+    const keepFrom = isLarge ? backend.flushedIndex : backend.flushedIndex - this.#options.catchUpEntries;
+    const count = keepFrom - logStorage.firstIndex();
+    if (isLarge ? count > 0 : count >= COMPACT_LOG_ENTRIES) logStorage.compact(index(keepFrom));
   }
 
   #mark(): { index: Index; term: Term; confState: Uint8Array } {
