@@ -1,17 +1,27 @@
 /**
  * How many puts a second, and how long does one take? 256-byte values, random keys out of 100,000, durable, one member,
- * with many calls on few connections, with one call on each of many connections, and with a single client.
+ * with many calls on few connections, with one call on each of many connections, with a single client, and over TLS.
  */
 import { closedLoop } from "./load/closed-loop.ts";
 import { compare, type Measurement } from "./load/compare.ts";
 import { keyOf, noiseOf, PATHS, putRequest } from "./load/requests.ts";
 import { MeasuredServer, type ServerKind } from "./load/servers.ts";
 
+interface Shape {
+  readonly name: string;
+  readonly connections: number;
+  readonly inFlight: number;
+  readonly least: number;
+  readonly aim: number;
+  readonly isTls?: boolean;
+}
+
 const KEYS = 100_000;
-const SHAPES = [
+const SHAPES: readonly Shape[] = [
   { name: "put 256 B, 10 connections x 100", connections: 10, inFlight: 100, least: 3, aim: 5 },
   { name: "put 256 B, 1000 connections x 1", connections: 1000, inFlight: 1, least: 1.5, aim: 2.5 },
   { name: "put 256 B, 1 client", connections: 1, inFlight: 1, least: 1.2, aim: 1.8 },
+  { name: "put 256 B over TLS, 10 connections x 100", connections: 10, inFlight: 100, least: 2.5, aim: 5, isTls: true },
 ];
 
 for (const shape of SHAPES) {
@@ -20,8 +30,8 @@ for (const shape of SHAPES) {
   );
 }
 
-async function measure(kind: ServerKind, shape: (typeof SHAPES)[number]): Promise<Measurement> {
-  const server = await MeasuredServer.start(kind);
+async function measure(kind: ServerKind, shape: Shape): Promise<Measurement> {
+  const server = await MeasuredServer.start(kind, undefined, shape.isTls);
   try {
     let n = 0;
     let cpuAtStart = 0;
@@ -31,6 +41,7 @@ async function measure(kind: ServerKind, shape: (typeof SHAPES)[number]): Promis
         port: server.port,
         connections: shape.connections,
         inFlight: shape.inFlight,
+        isTls: shape.isTls ?? false,
         warmupMs: 1500,
         measureMs: 4000,
         next: () => {

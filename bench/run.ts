@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { type Answer, figure, type Measurement, median, medianOf } from "./load/compare.ts";
 import { etcdVersion } from "./load/servers.ts";
 
-const QUESTIONS = ["put", "range", "txn", "range-large", "watch", "lease", "start"];
+const QUESTIONS = ["put", "range", "txn", "range-large", "watch", "lease", "upkeep", "start"];
 const ANSWERS = join(import.meta.dirname, "out/answers.jsonl");
 const RESULTS = join(import.meta.dirname, "RESULTS.md");
 

@@ -12,6 +12,10 @@ export interface ClosedLoopOptions {
   readonly inFlight: number;
   readonly warmupMs: number;
   readonly measureMs: number;
+  /** Called when measuring starts; measuring goes on until this has resolved too. */
+  readonly meanwhile?: () => Promise<void>;
+  /** Default false. */
+  readonly isTls?: boolean;
   /** Stop after so many calls instead of after a time. */
   readonly total?: number;
   /** The next request; called once per call. The buffer is copied before return. */
@@ -23,6 +27,7 @@ export interface LoadResult {
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly p999Ms: number;
+  readonly longestMs: number;
   readonly calls: number;
 }
 
@@ -88,7 +93,7 @@ export async function closedLoop(
   const workers: Worker[] = [];
   for (let i = 0; i < options.connections; i++) {
     const worker = new Worker(run);
-    worker.connection = await LoadConnection.open(options.port, worker);
+    worker.connection = await LoadConnection.open(options.port, worker, options.isTls);
     workers.push(worker);
   }
   for (const worker of workers) {
@@ -102,7 +107,7 @@ export async function closedLoop(
   atStart();
   run.isMeasuring = true;
   const startedMs = performance.now();
-  await sleep(options.measureMs);
+  await Promise.all([sleep(options.measureMs), options.meanwhile?.()]);
   run.isMeasuring = false;
   const tookMs = performance.now() - startedMs;
   atEnd();
@@ -115,6 +120,7 @@ export async function closedLoop(
     p50Ms: run.histogram.quantileMs(0.5),
     p99Ms: run.histogram.quantileMs(0.99),
     p999Ms: run.histogram.quantileMs(0.999),
+    longestMs: run.histogram.longestMs,
     calls: run.histogram.total,
   };
 }

@@ -7,6 +7,7 @@
  * without a message counts as an error, because an error is what gRPC sends without one.
  */
 import { connect, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 
 export interface StreamSink {
   /** One DATA frame's payload, borrowed until return: [1-byte flag, 4-byte length, message] pieced as it came. */
@@ -29,6 +30,8 @@ const INITIAL_PEER_WINDOW_BYTES = 65535;
 export class LoadConnection {
   readonly #socket: Socket;
   readonly #sink: StreamSink;
+  /** `:scheme` as an index of the static table. */
+  readonly #scheme: number;
   readonly #dynamicTable: string[] = [];
   #nextStreamId = 1;
   #out: Buffer = Buffer.allocUnsafe(256 * 1024);
@@ -42,9 +45,10 @@ export class LoadConnection {
   #peerWindow = INITIAL_PEER_WINDOW_BYTES;
   #blocked: { at: number; frame: Buffer }[] = [];
 
-  private constructor(socket: Socket, sink: StreamSink) {
+  private constructor(socket: Socket, sink: StreamSink, isTls: boolean) {
     this.#socket = socket;
     this.#sink = sink;
+    this.#scheme = isTls ? 0x87 : 0x86;
     socket.setNoDelay(true);
     socket.on("data", (chunk) => this.#receive(chunk));
     socket.on("error", (error) => {
@@ -61,13 +65,15 @@ export class LoadConnection {
     this.flush();
   }
 
-  static open(port: number, sink: StreamSink): Promise<LoadConnection> {
+  /** With TLS the server's certificate is not checked: it was made for this run. */
+  static open(port: number, sink: StreamSink, isTls = false): Promise<LoadConnection> {
+    const to = { port, host: "127.0.0.1" };
     return new Promise((resolve, reject) => {
-      const socket = connect({ port, host: "127.0.0.1" });
+      const socket = isTls ? connectTls({ ...to, ALPNProtocols: ["h2"], rejectUnauthorized: false }) : connect(to);
       socket.once("error", reject);
-      socket.once("connect", () => {
+      socket.once(isTls ? "secureConnect" : "connect", () => {
         socket.off("error", reject);
-        resolve(new LoadConnection(socket, sink));
+        resolve(new LoadConnection(socket, sink, isTls));
       });
     });
   }
@@ -201,7 +207,7 @@ export class LoadConnection {
     const cached = this.#blocksTableSize === this.#dynamicTable.length ? this.#blocks.get(path) : undefined;
     if (cached !== undefined) return cached;
     const tableSize = this.#dynamicTable.length;
-    const parts: Buffer[] = [Buffer.from([0x83, 0x86])]; // :method POST, :scheme http
+    const parts: Buffer[] = [Buffer.from([0x83, this.#scheme])]; // :method POST
     for (const [name, value] of headersOf(path)) {
       const known = this.#dynamicTable.indexOf(`${name}:${value}`);
       if (known >= 0) {

@@ -5,15 +5,21 @@ const LOG_WIDTH = Math.log(1.02);
 export class LatencyHistogram {
   readonly #counts = new Float64Array(BUCKETS);
   #total = 0;
+  #longestMs = 0;
 
   get total(): number {
     return this.#total;
+  }
+
+  get longestMs(): number {
+    return this.#longestMs;
   }
 
   addMs(ms: number): void {
     const bucket = Math.log(Math.max(1, ms * 1000)) / LOG_WIDTH;
     this.#counts[Math.min(BUCKETS - 1, bucket | 0)]!++;
     this.#total++;
+    if (ms > this.#longestMs) this.#longestMs = ms;
   }
 
   /** Milliseconds below which `share` (0 to 1) of the samples lie. */

@@ -7,6 +7,8 @@ export const PATHS = {
   watch: "/etcdserverpb.Watch/Watch",
   leaseGrant: "/etcdserverpb.Lease/LeaseGrant",
   leaseKeepAlive: "/etcdserverpb.Lease/LeaseKeepAlive",
+  compact: "/etcdserverpb.KV/Compact",
+  defragment: "/etcdserverpb.Maintenance/Defragment",
 } as const;
 
 /** `bench-000000000042`-style keys, 24 bytes: random ones out of `count`. */
@@ -46,6 +48,11 @@ export function txnRequest(key: Buffer, value: Buffer, modRevisionAbove: number)
     field(2, field(2, putRequest(key, value))),
     field(3, field(1, rangeRequest(key))),
   ]);
+}
+
+/** Answered when the revisions are gone, not only forgotten. */
+export function compactRequest(revision: number): Buffer {
+  return Buffer.concat([number(1, revision), number(2, 1)]);
 }
 
 export function watchCreateRequest(key: Buffer, watchId: number): Buffer {
