@@ -6,7 +6,7 @@
  */
 import assert from "node:assert/strict";
 import { execFile, execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { request as httpsRequest } from "node:https";
 import { connect } from "node:net";
@@ -16,7 +16,7 @@ import { after, before, describe, it } from "node:test";
 import { PutRequest, RangeRequest, RangeResponse } from "@quorate/api/messages";
 import { StatusCode } from "@quorate/rpc";
 import { Etcdctl } from "./harness/etcdctl.ts";
-import { isInstalled, ServerProcess } from "./harness/processes.ts";
+import { freePort, isInstalled, runQuorate, ServerProcess, sleep } from "./harness/processes.ts";
 import { Calls } from "./harness/rpc.ts";
 
 describe("HTTP/1.1 on the client port", () => {
@@ -326,10 +326,7 @@ describe("TLS", { skip: !isInstalled("openssl", "version") }, () => {
   let server: ServerProcess;
 
   before(async () => {
-    const subject = ["-subj", "/CN=quorate-test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
-    const output = ["-keyout", key, "-out", certificate];
-    const kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-    execFileSync("openssl", ["req", ...kind, ...output, ...subject], { stdio: "pipe" });
+    makeCertificate(certificate, key);
     const half = await ServerProcess.quorate({ waitUntilReady: false });
     await half.dispose();
     const { client } = half.ports;
@@ -347,6 +344,19 @@ describe("TLS", { skip: !isInstalled("openssl", "version") }, () => {
     await server.dispose();
     rmSync(directory, { recursive: true, force: true });
   });
+
+  /** Whom the log says was rejected for that; the line may come later than the client's error. */
+  async function rejection(cause: string): Promise<string> {
+    for (let waitedMs = 0; waitedMs < 5000; waitedMs += 20) {
+      for (const text of server.log.split("\n")) {
+        if (!text.includes('"rejected connection on client endpoint"') || !text.endsWith("}")) continue;
+        const line = JSON.parse(text) as Record<string, string>;
+        if (line.error === cause) return line["remote-addr"]!;
+      }
+      await sleep(20);
+    }
+    throw new Error(`nobody was rejected for ${cause}:\n${server.log}`);
+  }
 
   it("etcdctl over TLS and over plain reach the same member by the same port", {
     skip: !isInstalled("etcdctl", "version"),
@@ -369,7 +379,6 @@ describe("TLS", { skip: !isInstalled("openssl", "version") }, () => {
   });
 
   it("HTTPS answers by HTTP/1.1", async () => {
-    const { readFileSync } = await import("node:fs");
     const body = await new Promise<string>((resolve, reject) => {
       const request = httpsRequest(
         { host: "127.0.0.1", port: server.ports.client, path: "/version", ca: readFileSync(certificate) },
@@ -397,6 +406,65 @@ describe("TLS", { skip: !isInstalled("openssl", "version") }, () => {
     }
   });
 
+  it("files that do not fit cost the connections of that time, and good ones serve again", async () => {
+    const handshake = (): Promise<boolean> =>
+      new Promise((resolve) => {
+        const request = httpsRequest(
+          { host: "127.0.0.1", port: server.ports.client, path: "/version", rejectUnauthorized: false, agent: false },
+          (response) => {
+            response.resume();
+            response.on("end", () => resolve(true));
+          },
+        );
+        request.on("error", () => resolve(false)).end();
+      });
+    const good = readFileSync(certificate);
+    const other = join(directory, "other.crt");
+    makeCertificate(other, join(directory, "other.key"));
+    for (const [bad, cause] of [
+      [readFileSync(other), `cannot use TLS key ${key} with certificate ${certificate}: key values mismatch`],
+      [Buffer.from("garbage"), `cannot use TLS certificate ${certificate}: no start line`],
+    ] as const) {
+      writeFileSync(certificate, bad);
+      assert.equal(await handshake(), false);
+      const remote = await rejection(cause);
+      assert.match(remote, /^127\.0\.0\.1:\d+$/);
+      assert.equal((await fetch(`http://${server.endpoint}/health`)).status, 200);
+    }
+    writeFileSync(certificate, good);
+    assert.equal(await handshake(), true);
+  });
+
+  it("files that are of no use refuse the start, which names them", async () => {
+    const other = join(directory, "stranger.crt");
+    makeCertificate(other, join(directory, "stranger.key"));
+    const garbage = join(directory, "garbage.crt");
+    writeFileSync(garbage, "garbage");
+    const missing = join(directory, "missing.crt");
+    const data = join(directory, "data");
+    for (const [cert, flags, reason] of [
+      [missing, [], new RegExp(`^cannot read TLS file ${missing}: ENOENT`)],
+      [garbage, [], new RegExp(`^cannot use TLS certificate ${garbage}: no start line$`)],
+      [other, [], new RegExp(`^cannot use TLS key ${key} with certificate ${other}: key values mismatch$`)],
+      [certificate, [`--trusted-ca-file=${missing}`], new RegExp(`^cannot read TLS file ${missing}: ENOENT`)],
+      [certificate, [`--trusted-ca-file=${garbage}`], new RegExp(`^cannot use TLS certificate ${garbage}: no start`)],
+    ] as const) {
+      const url = `https://127.0.0.1:${await freePort()}`;
+      const urls = [`--listen-client-urls=${url}`, `--advertise-client-urls=${url}`];
+      const { code, stderr } = await runQuorate([
+        "serve",
+        `--data-dir=${data}`,
+        ...urls,
+        `--cert-file=${cert}`,
+        `--key-file=${key}`,
+        ...flags,
+      ]);
+      assert.equal(code, 1, stderr);
+      assert.match((JSON.parse(stderr.trimEnd().split("\n").at(-1)!) as { error: string }).error, reason);
+      assert.ok(!existsSync(data), "nothing was written");
+    }
+  });
+
   it("an old protocol version or a broken handshake is refused, and others are served", async () => {
     const old = await new Promise<number | string | undefined>((resolve) => {
       const options = ["s_client", "-connect", server.endpoint, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
@@ -404,6 +472,8 @@ describe("TLS", { skip: !isInstalled("openssl", "version") }, () => {
       child.stdin?.end();
     });
     assert.notEqual(old, 0);
+    const remote = await rejection("unsupported protocol");
+    assert.match(remote, /^127\.0\.0\.1:\d+$/);
     await new Promise<void>((resolve) => {
       const socket = connect(server.ports.client, "127.0.0.1", () => {
         socket.write(Buffer.concat([Buffer.from("1603010200", "hex"), Buffer.alloc(600, 0xab)]));
@@ -416,6 +486,13 @@ describe("TLS", { skip: !isInstalled("openssl", "version") }, () => {
     assert.equal(response.status, 200);
   });
 });
+
+function makeCertificate(certificate: string, key: string): void {
+  const subject = ["-subj", "/CN=quorate-test", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
+  const output = ["-keyout", key, "-out", certificate];
+  const kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+  execFileSync("openssl", ["req", ...kind, ...output, ...subject], { stdio: "pipe" });
+}
 
 /** The types of the HTTP/2 frames in what a server sent. */
 function frameTypes(bytes: Buffer): number[] {

@@ -148,6 +148,15 @@ describe("the process", () => {
       assert.match(stderr, /invalid value \\"many\\" for ETCD_SNAPSHOT_COUNT: parse error/);
     });
 
+    it("a Node that is too old exits 1 and says which it needs", async () => {
+      const older = 'Object.defineProperty(process,"versions",{value:{...process.versions,node:"22.1.0"}})';
+      const { code, stderr } = await runQuorate(["help"], {
+        environment: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(older)}` },
+      });
+      assert.equal(code, 1);
+      assert.match(stderr, /^quorate: needs Node 24 or newer; this is v\S+ \(npm start brings its own\)\n$/);
+    });
+
     it("an unknown subcommand exits 2", async () => {
       assert.equal((await runQuorate(["sevre"])).code, 2);
     });
@@ -369,8 +378,16 @@ describe("the process", () => {
         flag.startsWith("--listen-client-urls") ? `--listen-client-urls=http://127.0.0.1:${port}` : flag,
       );
       const reason = reasonOf(await serve(args));
-      assert.match(reason, new RegExp(`EADDRINUSE.*127\\.0\\.0\\.1:${port}`));
+      assert.equal(reason, `listen tcp 127.0.0.1:${port}: bind: address already in use`);
+      assert.ok(!existsSync(join(root, "port")), "the data directory was not touched");
       other.close();
+    });
+
+    it("so is an address that this machine does not have", async () => {
+      const args = (await flags(join(root, "port"))).map((flag) =>
+        flag.startsWith("--listen-client-urls") ? "--listen-client-urls=http://192.0.2.1:2379" : flag,
+      );
+      assert.equal(reasonOf(await serve(args)), "listen tcp 192.0.2.1:2379: bind: cannot assign requested address");
     });
   });
 

@@ -6,12 +6,18 @@
  * compile cache, kept with the installation and not in a directory others can write to, makes that a cost of the first
  * start alone. So nothing but node's own modules is imported before it is on.
  */
-import { enableCompileCache } from "node:module";
+import * as nodeModule from "node:module";
 import { join } from "node:path";
+
+// The namespace, because an older Node has no such export and would end with a SyntaxError instead of this.
+if (Number.parseInt(process.versions.node, 10) < 24) {
+  process.stderr.write(`quorate: needs Node 24 or newer; this is ${process.version} (npm start brings its own)\n`);
+  process.exit(1);
+}
 
 // dist/quorate.js or packages/cli/src/main.ts
 const installation = join(import.meta.dirname, import.meta.filename.endsWith(".ts") ? "../../.." : "..");
-enableCompileCache(join(installation, "node_modules/.cache/quorate"));
+nodeModule.enableCompileCache(join(installation, "node_modules/.cache/quorate"));
 
 const USAGE = `quorate: a strongly consistent, replicated key-value store that speaks etcd's protocols
 

@@ -1,23 +1,22 @@
 /**
- * A member on its sockets: opens the data directory, starts the member, listens, and stops all of it in order.
+ * A member on its sockets: binds them, opens the data directory, starts the member, serves, and stops all of it in order.
  *
- *   start   directory, locks ─▶ parts ─▶ member elects itself and publishes ─▶ listeners ─▶ "ready to serve"
+ *   start   addresses ─▶ directory, locks ─▶ parts ─▶ member elects itself and publishes ─▶ "ready to serve"
  *   stop    listeners close ─▶ calls drain ─▶ waiters fail ─▶ flush, mark, checkpoint ─▶ locks released
  *
- * Client addresses are bound at once, so that a port in use is known before anything is written, but connections wait
- * until the member is ready.
+ * Addresses are bound first, so that a port in use is known before anything is written, but connections wait until the
+ * member is ready.
  */
 import type { Socket } from "node:net";
 import { encodeMember, idText } from "@quorate/membership";
 import { RpcServer } from "@quorate/rpc";
-import type { Log } from "@quorate/world";
 import type { Config } from "./config/config.ts";
 import { isTls, type ServiceUrl } from "./config/urls.ts";
 import { Endpoints, type HttpRequest, type HttpResponse, json, text, versionBody } from "./http/endpoints.ts";
 import { Listener, type ListenerHandlers } from "./http/listener.ts";
 import type { ZapLog } from "./log/zap-log.ts";
-import { openDataDirectory } from "./member/data-directory.ts";
-import { Member, type MemberParts } from "./member/member.ts";
+import { type OpenedMember, openDataDirectory } from "./member/data-directory.ts";
+import { Member } from "./member/member.ts";
 import { memberOptionsOf } from "./member/member-options.ts";
 import { conditionOf } from "./member-condition.ts";
 import { ServerMetrics } from "./metrics/server-metrics.ts";
@@ -32,6 +31,13 @@ import { MachineRandom } from "./world/random.ts";
 /** Calls under way when the server stops get this long; watches and keep-alives do not end by themselves. */
 const DRAIN_MS = 1000;
 
+type Traffic = "client" | "http" | "metrics" | "peer";
+
+interface Bound {
+  readonly traffic: Traffic;
+  readonly listener: Listener;
+}
+
 export class RunningServer {
   /** Called when the member cannot go on; the process must end. */
   onFailure: (error: Error) => void = () => {};
@@ -40,7 +46,8 @@ export class RunningServer {
   readonly #locks: readonly DirectoryLock[];
   readonly #member: Member;
   readonly #rpc: RpcServer;
-  readonly #listeners: Listener[];
+  readonly #bound: readonly Bound[];
+  readonly #handlers: Readonly<Record<Traffic, ListenerHandlers>>;
 
   /** Resolves when clients may come. Rejects with what refused the start. */
   static async start(config: Config, log: ZapLog): Promise<RunningServer> {
@@ -53,16 +60,23 @@ export class RunningServer {
       raftLog: log.for("raft/raft.ts", "raft"),
     };
     logStart(config, log);
-    const { parts, locks } = await openDataDirectory(config, world);
-    const server = new RunningServer(config, log, world, parts, locks);
+    const bound = makeListeners(config, log);
+    let locks: readonly DirectoryLock[] = [];
     try {
+      for (const { listener } of bound) await listener.listen();
+      const opened = await openDataDirectory(config, world);
+      locks = opened.locks;
+      const server = new RunningServer(config, log, world, opened, bound);
       await server.#serve();
+      return server;
     } catch (error) {
-      for (const listener of server.#listeners) listener.stop();
+      for (const { listener } of bound) {
+        listener.stop();
+        listener.destroyAll();
+      }
       for (const lock of locks) lock.release();
       throw error;
     }
-    return server;
   }
 
   #becameReady: () => void = () => {};
@@ -74,12 +88,13 @@ export class RunningServer {
     config: Config,
     log: ZapLog,
     world: Parameters<typeof openDataDirectory>[1],
-    parts: MemberParts,
-    locks: readonly DirectoryLock[],
+    { parts, locks }: OpenedMember,
+    bound: readonly Bound[],
   ) {
     this.#config = config;
     this.#log = log;
     this.#locks = locks;
+    this.#bound = bound;
     this.#ready = new Promise((resolve, reject) => {
       this.#becameReady = resolve;
       this.#failedStart = reject;
@@ -114,14 +129,13 @@ export class RunningServer {
         endpoints.handle({ method, target: path, host: authority, origin, isTls: scheme === "https" }, false, answer),
     });
     metrics.watch(this.#member, this.#rpc);
-    this.#listeners = this.#makeListeners(endpoints, () => versionBody(condition));
+    this.#handlers = this.#makeHandlers(endpoints, () => versionBody(condition));
   }
 
   async #serve(): Promise<void> {
-    for (const listener of this.#listeners) await listener.listen();
     this.#member.start();
     await this.#ready;
-    for (const listener of this.#listeners) listener.open();
+    for (const { traffic, listener } of this.#bound) listener.open(this.#handlers[traffic]);
     this.#log.info("ready to serve client requests");
     for (const url of this.#config.listenClientUrls) {
       const traffic = this.#config.listenClientHttpUrls.length === 0 ? "grpc+http" : "grpc";
@@ -135,9 +149,9 @@ export class RunningServer {
 
   /** Resolves when everything acknowledged is where the next start finds it. */
   async stop(): Promise<void> {
-    for (const listener of this.#listeners) listener.stop();
+    for (const { listener } of this.#bound) listener.stop();
     await new Promise<void>((resolve) => this.#rpc.drain(DRAIN_MS, resolve));
-    for (const listener of this.#listeners) listener.destroyAll();
+    for (const { listener } of this.#bound) listener.destroyAll();
     await new Promise<void>((resolve, reject) => {
       this.#member.stop((error) => (error === null ? resolve() : reject(error)));
     });
@@ -145,9 +159,7 @@ export class RunningServer {
     this.#log.info("closed etcd server", { name: this.#config.name, "data-dir": this.#config.dataDirectory });
   }
 
-  /** URLs of one address share a listener, which tells protocols apart by their first bytes. */
-  #makeListeners(endpoints: Endpoints, version: () => string): Listener[] {
-    const config = this.#config;
+  #makeHandlers(endpoints: Endpoints, version: () => string): Record<Traffic, ListenerHandlers> {
     const grpc = (socket: Socket, received: Buffer): void => {
       this.#rpc.accept(socket, received, !("encrypted" in socket));
     };
@@ -157,20 +169,13 @@ export class RunningServer {
         endpoints.handle(request, metricsOnly, respond);
     const refuseHttp = (_request: HttpRequest, respond: (response: HttpResponse) => void): void =>
       respond(text(404, "404 page not found\n"));
-    const listeners: Listener[] = [];
-    const add = (urls: readonly ServiceUrl[], handlers: ListenerHandlers, log: Log): void => {
-      for (const group of byAddress(urls)) listeners.push(new Listener(group, config.tls, handlers, log));
+    const hasOwnHttp = this.#config.listenClientHttpUrls.length > 0;
+    return {
+      client: { grpc, http: hasOwnHttp ? refuseHttp : http(false) },
+      http: { http: http(false) },
+      metrics: { http: http(true) },
+      peer: { http: (request, respond) => respond(this.#peerAnswer(request, version)) },
     };
-    const hasOwnHttp = config.listenClientHttpUrls.length > 0;
-    add(config.listenClientUrls, { grpc, http: hasOwnHttp ? refuseHttp : http(false) }, this.#log.for("http/listener"));
-    add(config.listenClientHttpUrls, { http: http(false) }, this.#log.for("http/listener"));
-    add(config.listenMetricsUrls, { http: http(true) }, this.#log.for("http/listener"));
-    add(
-      config.listenPeerUrls,
-      { http: (request, respond) => respond(this.#peerAnswer(request, version)) },
-      this.#log.for("http/listener"),
-    );
-    return listeners;
   }
 
   /** What a member without peers answers on the peer port. */
@@ -189,6 +194,22 @@ export class RunningServer {
     }
     return text(404, "404 page not found\n");
   }
+}
+
+/** URLs of one address share a listener, which tells protocols apart by their first bytes. */
+function makeListeners(config: Config, log: ZapLog): Bound[] {
+  const urls: Record<Traffic, readonly ServiceUrl[]> = {
+    client: config.listenClientUrls,
+    http: config.listenClientHttpUrls,
+    metrics: config.listenMetricsUrls,
+    peer: config.listenPeerUrls,
+  };
+  return (Object.keys(urls) as Traffic[]).flatMap((traffic) =>
+    byAddress(urls[traffic]).map((group) => ({
+      traffic,
+      listener: new Listener(group, config.tls, log.for("http/listener")),
+    })),
+  );
 }
 
 /** URLs grouped by the address they are bound to, so that http and https may name the same one. */

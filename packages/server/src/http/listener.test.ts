@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -14,7 +15,9 @@ after(() => rmSync(directory, { recursive: true }));
 let count = 0;
 
 /** A listener whose gRPC connections are kept for the test to look at. */
-async function listening(decideMs: number): Promise<{ listener: Listener; path: string; grpc: Buffer[] }> {
+async function listening(
+  decideMs: number,
+): Promise<{ listener: Listener; path: string; grpc: Buffer[]; open: () => void }> {
   const path = join(directory, `${count++}`);
   const grpc: Buffer[] = [];
   const url: ServiceUrl = { scheme: "unix", host: "", port: 0, path, text: `unix://${path}` };
@@ -24,9 +27,9 @@ async function listening(decideMs: number): Promise<{ listener: Listener; path: 
     },
     http: (_request: unknown, respond: (response: ReturnType<typeof text>) => void) => respond(text(200, "here")),
   };
-  const listener = new Listener([url], null, handlers, silentLog, decideMs);
+  const listener = new Listener([url], null, silentLog, decideMs);
   await listener.listen();
-  return { listener, path, grpc };
+  return { listener, path, grpc, open: () => listener.open(handlers) };
 }
 
 interface Client {
@@ -55,8 +58,8 @@ for (const [what, says, answer] of [
   ["sends half a body", "POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", /^HTTP\/1.1 200/],
 ] as const) {
   test(`a connection that ${what} and then nothing is cut`, async () => {
-    const { listener, path } = await listening(60);
-    listener.open();
+    const { listener, path, open } = await listening(60);
+    open();
     const { closed, received, socket } = client(path, says);
     const tooLate = setTimeout(() => socket.destroy(new Error("too late")), 5000);
     await closed;
@@ -68,13 +71,13 @@ for (const [what, says, answer] of [
 }
 
 test("connections wait until the member is ready, and then each gets what it speaks", async () => {
-  const { listener, path, grpc } = await listening(5000);
+  const { listener, path, grpc, open } = await listening(5000);
   const plain = client(path, "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   const preface = client(path, "PRI * HTTP/2.0\r\n\r\nSM");
   const tls = client(path, "\x16\x03\x01");
   await new Promise((resolve) => setTimeout(resolve, 50));
   assert.equal(plain.received(), "");
-  listener.open();
+  open();
   await plain.closed;
   assert.match(plain.received(), /^HTTP\/1.1 200.*here$/s);
   await tls.closed;
@@ -85,4 +88,25 @@ test("connections wait until the member is ready, and then each gets what it spe
   listener.stop();
   listener.destroyAll();
   await preface.closed;
+});
+
+test("a socket file another process serves is left to it, one that nobody serves is replaced", async () => {
+  const { listener, path, open } = await listening(5000);
+  open();
+  const url: ServiceUrl = { scheme: "unix", host: "", port: 0, path, text: `unix://${path}` };
+  await assert.rejects(new Listener([url], null, silentLog).listen(), {
+    message: `listen unix ${path}: bind: address already in use`,
+  });
+  const { closed, received } = client(path, "GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  await closed;
+  assert.match(received(), /here$/);
+  listener.stop();
+
+  // A killed process leaves its socket file.
+  const script = `require("net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
+  spawnSync(process.execPath, ["-e", script]);
+  assert.ok(existsSync(path));
+  const next = new Listener([url], null, silentLog);
+  await next.listen();
+  next.stop();
 });

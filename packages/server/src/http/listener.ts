@@ -11,7 +11,7 @@
 
 import { readFileSync, rmSync } from "node:fs";
 import type { Server as HttpServer, IncomingMessage, ServerResponse } from "node:http";
-import { createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import type { SecureContextOptions, TLSSocket } from "node:tls";
 import type { Log } from "@quorate/world";
 import type { TlsConfig } from "../config/config.ts";
@@ -25,7 +25,7 @@ export interface ListenerHandlers {
 }
 
 // An ES import of node:http evaluates every export it has, WebSocket and fetch among them: 14 MB of memory for nothing.
-// TLS is loaded with the first handshake.
+// TLS is loaded where it is configured.
 const { createServer: createHttpServer } = process.getBuiltinModule("node:http");
 
 const DECIDE_MS = 10_000;
@@ -38,12 +38,13 @@ const MAX_BODY_BYTES = 64 * 1024;
 
 export class Listener {
   readonly #urls: readonly ServiceUrl[];
-  /** Connections that came before {@link open}; null once it is open. */
-  #waiting: Socket[] | null = [];
+  /** Connections that came before {@link open}. */
+  #waiting: Socket[] = [];
+  /** null until {@link open}. */
+  #handlers: ListenerHandlers | null = null;
   readonly #server: Server;
   readonly #http: HttpServer;
   readonly #sockets = new Set<Socket>();
-  readonly #handlers: ListenerHandlers;
   readonly #tls: TlsConfig | null;
   readonly #allowsPlain: boolean;
   readonly #log: Log;
@@ -53,16 +54,9 @@ export class Listener {
    * `urls` all name one address; TLS is offered if one of them asks for it, plain text likewise. `decideMs`: how long a
    * connection may take to say what it is, and an HTTP/1.1 request to send its head.
    */
-  constructor(
-    urls: readonly ServiceUrl[],
-    tls: TlsConfig | null,
-    handlers: ListenerHandlers,
-    log: Log,
-    decideMs: number = DECIDE_MS,
-  ) {
+  constructor(urls: readonly ServiceUrl[], tls: TlsConfig | null, log: Log, decideMs: number = DECIDE_MS) {
     this.#urls = urls;
     this.#decideMs = decideMs;
-    this.#handlers = handlers;
     this.#tls = urls.some(isTls) ? tls : null;
     this.#allowsPlain = urls.some((url) => !isTls(url));
     this.#log = log;
@@ -81,19 +75,23 @@ export class Listener {
     this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   }
 
-  /** Binds the address; resolves when that is done, rejects with the operating system's error. Serves after {@link open}. */
-  listen(): Promise<void> {
+  /**
+   * Binds the address; resolves when that is done. Rejects with the reason in one line: TLS files that are of no use, or
+   * an address that cannot be had. Serves after {@link open}.
+   */
+  async listen(): Promise<void> {
+    if (this.#tls !== null) secureOptions(this.#tls);
     const url = this.#urls[0]!;
-    return new Promise((resolve, reject) => {
-      this.#server.once("error", reject);
+    if (url.path !== "") await removeDeadSocket(url.path);
+    await new Promise<void>((resolve, reject) => {
+      const refused = (error: NodeJS.ErrnoException): void => reject(bindError(url, error));
+      this.#server.once("error", refused);
       const listening = (): void => {
-        this.#server.off("error", reject);
+        this.#server.off("error", refused);
         this.#server.on("error", (error) => this.#log.error("listener failed", { url: url.text, error }));
         resolve();
       };
-      if (url.scheme === "unix" || url.scheme === "unixs") {
-        // A socket file left by a killed process would refuse every later start.
-        rmSync(url.path, { force: true });
+      if (url.path !== "") {
         this.#server.listen({ path: url.path, backlog: 1024 }, listening);
       } else {
         const host = url.host === "localhost" ? "127.0.0.1" : url.host;
@@ -103,9 +101,10 @@ export class Listener {
   }
 
   /** Serves the connections that waited, and all that come from now on. */
-  open(): void {
-    const waiting = this.#waiting ?? [];
-    this.#waiting = null;
+  open(handlers: ListenerHandlers): void {
+    this.#handlers = handlers;
+    const waiting = this.#waiting;
+    this.#waiting = [];
     for (const socket of waiting) if (!socket.destroyed) this.#serve(socket);
   }
 
@@ -123,7 +122,7 @@ export class Listener {
     this.#sockets.add(socket);
     socket.once("close", () => this.#sockets.delete(socket));
     socket.on("error", ignoreReset);
-    if (this.#waiting === null) this.#serve(socket);
+    if (this.#handlers !== null) this.#serve(socket);
     else if (this.#waiting.push(socket) > MAX_WAITING) socket.destroy();
   }
 
@@ -150,7 +149,7 @@ export class Listener {
         socket.pause();
         socket.unshift(received);
         this.#handshake(socket);
-      } else if (protocol === "http2" && this.#handlers.grpc !== undefined) {
+      } else if (protocol === "http2" && this.#handlers?.grpc !== undefined) {
         this.#handlers.grpc(socket, received);
       } else {
         socket.pause();
@@ -163,26 +162,32 @@ export class Listener {
   }
 
   #handshake(socket: Socket): void {
-    let options: SecureContextOptions & { requestCert: boolean };
-    try {
-      // Read anew for every handshake, so that a rotated certificate needs no restart (as etcd does).
-      options = secureOptions(this.#tls!);
-    } catch (error) {
-      this.#log.warn("rejected connection on client endpoint", { "remote-addr": remoteOf(socket), error });
+    // A socket that has been closed no longer knows it.
+    const remote = remoteOf(socket);
+    const reject = (cause: string): void => {
+      this.#log.warn("rejected connection on client endpoint", { "remote-addr": remote, error: cause });
       socket.destroy();
+    };
+    const { createServer: createTlsServer } = process.getBuiltinModule("node:tls");
+    let server: ReturnType<typeof createTlsServer>;
+    try {
+      // Read anew for every handshake, so that a rotated certificate needs no restart (as etcd does). Between the
+      // writing of a new certificate and of its key they do not fit: that costs this connection, not the member.
+      const options = secureOptions(this.#tls!);
+      server = createTlsServer({
+        ...options,
+        rejectUnauthorized: options.requestCert,
+        handshakeTimeout: this.#decideMs,
+        ALPNProtocols: ["h2", "http/1.1"],
+      });
+    } catch (error) {
+      reject(causeOf(error));
       return;
     }
-    const { createSecureContext, createServer: createTlsServer } = process.getBuiltinModule("node:tls");
-    const server = createTlsServer({
-      ...options,
-      secureContext: createSecureContext(options),
-      rejectUnauthorized: options.requestCert,
-      handshakeTimeout: this.#decideMs,
-      ALPNProtocols: ["h2", "http/1.1"],
-    } as Parameters<typeof createTlsServer>[0]);
-    server.on("tlsClientError", (error: Error) => {
-      this.#log.warn("rejected connection on client endpoint", { "remote-addr": remoteOf(socket), error });
-      socket.destroy();
+    server.on("tlsClientError", (error: Error, secure: TLSSocket) => {
+      // Of a certificate it did not accept, the error says only that the connection has ended.
+      const refusal = secure.authorizationError as Error | string | null | undefined;
+      reject(refusal ? String(refusal) : causeOf(error));
     });
     server.on("secureConnection", (secure: TLSSocket) => {
       secure.on("error", ignoreReset);
@@ -197,7 +202,7 @@ export class Listener {
       bodyBytes += chunk.length;
       if (bodyBytes > MAX_BODY_BYTES) request.destroy();
     });
-    this.#handlers.http(
+    this.#handlers!.http(
       {
         method: request.method ?? "",
         target: request.url ?? "",
@@ -223,20 +228,81 @@ function protocolOf(received: Buffer): "tls" | "http2" | "http1" | null {
   return compared === PREFACE_START.length ? "http2" : null;
 }
 
-/** Throws if a file cannot be read or is not what it should be. */
-export function secureOptions(tls: TlsConfig): SecureContextOptions & { requestCert: boolean } {
-  return {
-    cert: readFileSync(tls.certFile),
-    key: readFileSync(tls.keyFile),
-    ...(tls.trustedCaFile === null ? {} : { ca: readFileSync(tls.trustedCaFile) }),
+/** Throws one line with the file's name if a file cannot be read or is not what it should be. */
+function secureOptions(tls: TlsConfig): SecureContextOptions & { requestCert: boolean } {
+  const options = {
+    cert: readCertificates(tls.certFile),
+    key: readPem(tls.keyFile),
+    ...(tls.trustedCaFile === null ? {} : { ca: readCertificates(tls.trustedCaFile) }),
     minVersion: tls.minVersion,
     maxVersion: tls.maxVersion,
     requestCert: tls.requireClientCertificate,
   };
+  try {
+    process.getBuiltinModule("node:tls").createSecureContext(options);
+  } catch (error) {
+    throw new Error(`cannot use TLS key ${tls.keyFile} with certificate ${tls.certFile}: ${causeOf(error)}`);
+  }
+  return options;
 }
 
+/** OpenSSL takes a CA file without a certificate for one that trusts nobody, and says nothing. */
+function readCertificates(file: string): string {
+  const pem = readPem(file);
+  const { X509Certificate } = process.getBuiltinModule("node:crypto");
+  try {
+    new X509Certificate(pem);
+  } catch (error) {
+    throw new Error(`cannot use TLS certificate ${file}: ${causeOf(error)}`);
+  }
+  return pem;
+}
+
+function readPem(file: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new Error(`cannot read TLS file ${file}: ${causeOf(error)}`);
+  }
+}
+
+/** Without the codes and library names OpenSSL puts before the reason. */
+function causeOf(error: unknown): string {
+  const { reason, message } = error as Error & { reason?: string };
+  return reason ?? message.trim();
+}
+
+/** A socket file left by a killed process would refuse every later start; one that answers is another's. */
+function removeDeadSocket(path: string): Promise<void> {
+  return new Promise((resolve) => {
+    const probe = connect(path);
+    probe.on("connect", () => {
+      probe.destroy();
+      resolve();
+    });
+    probe.on("error", ({ code }: NodeJS.ErrnoException) => {
+      if (code === "ECONNREFUSED") rmSync(path, { force: true });
+      resolve();
+    });
+  });
+}
+
+const BIND_CAUSES: Readonly<Record<string, string>> = {
+  EADDRINUSE: "address already in use",
+  EACCES: "permission denied",
+  EADDRNOTAVAIL: "cannot assign requested address",
+};
+
+/** In Go's words, which is what tools that start an etcd look for. */
+function bindError(url: ServiceUrl, error: NodeJS.ErrnoException): Error {
+  const host = url.host.includes(":") ? `[${url.host}]` : url.host;
+  const address = url.path === "" ? `tcp ${host}:${url.port}` : `unix ${url.path}`;
+  return new Error(`listen ${address}: bind: ${BIND_CAUSES[error.code ?? ""] ?? error.message}`, { cause: error });
+}
+
+/** A Unix socket's peer has no name; Go writes "@". */
 function remoteOf(socket: Socket): string {
-  return `${socket.remoteAddress}:${socket.remotePort}`;
+  return socket.remoteAddress === undefined ? "@" : `${socket.remoteAddress}:${socket.remotePort}`;
 }
 
 /** A peer that vanishes is normal life; what it leaves behind is handled at "close". */
