@@ -9,6 +9,7 @@ export {
   type RecordVisitor,
   type Storage,
   type StorageBatch,
+  StorageDamagedError,
   StorageFailedError,
   StorageVersionError,
   TABLES,

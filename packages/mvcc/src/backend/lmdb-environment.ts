@@ -34,6 +34,7 @@ import {
 import { dirname, join } from "node:path";
 import { open, type TransactionFlags } from "lmdb";
 import { type Revision, readHistoryKey, writeHistoryKey } from "./history-key.ts";
+import { checkDatabaseFile } from "./lmdb-meta.ts";
 import { StorageVersionError, TABLES, type Table } from "./storage.ts";
 
 /** Address space reserved: 1 TiB. */
@@ -109,9 +110,11 @@ export interface EnvironmentSizes {
  * Makes the directory ready to be opened: creates what is missing so that a crash at any moment leaves something that
  * the next call completes, and removes what crashes left behind.
  * @throws StorageVersionError, having touched nothing, if another format wrote it.
+ * @throws StorageDamagedError, having touched nothing, if LMDB would crash on the database.
  */
 export function prepareDirectory(directory: string, mapBytes: number): void {
   checkVersion(directory);
+  if (existsSync(databasePath(directory))) checkDatabaseFile(databasePath(directory));
   if (!existsSync(directory)) {
     mkdirSync(directory, { recursive: true });
     syncPath(dirname(directory));

@@ -73,7 +73,8 @@ export class LmdbStorage implements Storage {
 
   /**
    * Opens the directory; synchronous, a few milliseconds.
-   * @throws StorageVersionError if another format wrote it; the operating system's or LMDB's error otherwise.
+   * @throws StorageVersionError if another format wrote it, StorageDamagedError if its database is damaged where LMDB
+   *   would crash; the operating system's or LMDB's error otherwise.
    */
   constructor(options: LmdbStorageOptions) {
     this.#directory = options.directory;

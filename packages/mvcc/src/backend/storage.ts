@@ -141,6 +141,15 @@ export class StorageVersionError extends Error {
   }
 }
 
+/** The database file cannot be opened safely. It was not touched. */
+export class StorageDamagedError extends Error {
+  readonly kind = "StorageDamaged";
+  constructor(path: string, offset: number, detail: string) {
+    super(`database ${path} is damaged at offset ${offset}: ${detail}`);
+    this.name = "StorageDamagedError";
+  }
+}
+
 /** A table key of length 0 or above {@link MAX_TABLE_KEY_BYTES}. */
 export class TableKeySizeError extends Error {
   readonly kind = "TableKeySize";

@@ -1,6 +1,15 @@
 /** The data directory on the machine's own disk: what is durable before what, and what is refused untouched. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -92,6 +101,17 @@ test("a database without its log is refused, and neither is touched", async () =
     message: /has a database but .* has no log/,
   });
   assert.deepEqual(contentsOf(join(directory, "member")), before);
+});
+
+test("a database cut short refuses the start, naming the file", async () => {
+  const directory = join(root, "cut-short");
+  await close(await openDataDirectory(configFor(directory), worldOf(new NodeDisk())));
+  const database = join(directory, "member/db/db");
+  truncateSync(database, statSync(database).size >> 1);
+  await assert.rejects(openDataDirectory(configFor(directory), worldOf(new NodeDisk())), {
+    kind: "StorageDamaged",
+    message: /member\/db\/db is damaged at offset \d+: /,
+  });
 });
 
 test("a directory of etcd's is refused before anything is made in it", async () => {
