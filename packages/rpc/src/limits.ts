@@ -6,7 +6,8 @@
  *   maxConcurrentStreams × streamWindowBytes      messages still incomplete (64 MiB)
  * + assemblyBudgetBytes                           messages larger than a stream's window (16 MiB)
  * + maxHeaderBlockBytes + the decoder's table     (36 KiB)
- * + maxUnsentBytes                                answers it does not read (64 MiB).
+ * + maxUnsentBytes                                answers it asked for at once (512 MiB), while it goes on reading;
+ *   unreadBytes                                   otherwise, after unreadTimeoutMs (64 MiB).
  * How many connections there may be is the listener's decision, not ours.
  */
 export interface RpcLimits {
@@ -40,21 +41,29 @@ export interface RpcLimits {
   readonly streamHighWaterBytes: number;
   /** `send` answers false on every stream while the connection has this much queued. */
   readonly unsentHighWaterBytes: number;
-  /** Queued bytes beyond which the connection is closed: its reader is gone and its writers do not listen. */
+  /** Queued bytes beyond which the connection is closed, whatever its reader does. */
   readonly maxUnsentBytes: number;
+  /** ... and beyond which it is closed if its reader has taken nothing for `unreadTimeoutMs`. */
+  readonly unreadBytes: number;
+  readonly unreadTimeoutMs: number;
   /** Bytes of queued DATA moved to the socket in one turn, so that one big answer never blocks the loop. */
   readonly turnBytes: number;
   /** A stream with bytes waiting and no progress for this long is reset; the connection goes after twice that. */
   readonly stallTimeoutMs: number;
 
   /**
-   * Stream resets, from either side, of streams younger than `resetYoungMs`: the rapid reset attack and its kin. A
-   * stream that has lived longer ends for its own reasons (timeout, departing client), at a pace the cap bounds.
+   * Stream resets, from either side, of streams younger than `resetYoungMs`: the rapid reset attack and its kin, which
+   * costs us work that concurrency does not bound because the streams are gone at once. A stream that has lived longer
+   * ends for its own reasons (a short deadline, a departing client), at a pace the cap on streams bounds. The burst is
+   * nghttp2's: after a pause of ours, a client's calls and their timeouts arrive in one go.
    */
   readonly resetBurst: number;
   readonly resetPerSecond: number;
   readonly resetYoungMs: number;
-  /** Frames that are legal but useless (unknown types, PRIORITY, frames on forgotten streams). */
+  /**
+   * Frames that are legal but useless (unknown types, PRIORITY, frames on forgotten streams). As nghttp2 has it: a client
+   * whose calls all reach their deadline sends several resets for each, most of them for streams that we have ended.
+   */
   readonly glitchBurst: number;
   readonly glitchPerSecond: number;
   /** SETTINGS frames received. */
@@ -108,14 +117,16 @@ export const defaultLimits: RpcLimits = {
   assemblyBudgetBytes: 16 * MiB,
   streamHighWaterBytes: 256 * KiB,
   unsentHighWaterBytes: 4 * MiB,
-  maxUnsentBytes: 64 * MiB,
+  maxUnsentBytes: 512 * MiB,
+  unreadBytes: 64 * MiB,
+  unreadTimeoutMs: 5_000,
   turnBytes: 256 * KiB,
   stallTimeoutMs: 30_000,
-  resetBurst: 200,
+  resetBurst: 1_000,
   resetPerSecond: 33,
-  resetYoungMs: 1_000,
-  glitchBurst: 500,
-  glitchPerSecond: 50,
+  resetYoungMs: 10,
+  glitchBurst: 10_000,
+  glitchPerSecond: 330,
   settingsBurst: 20,
   settingsPerSecond: 2,
   maxSettingsEntries: 32,

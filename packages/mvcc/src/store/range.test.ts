@@ -91,6 +91,15 @@ for (const { name, rest, keys, more, count } of TABLE) {
   });
 }
 
+test("what sorts alike stays in the order of its keys, also descending", () => {
+  const it = new TestStore();
+  for (const key of ["c", "a", "b"]) it.put(key, "same");
+  for (const sortTarget of [SortTarget.VERSION, SortTarget.VALUE]) {
+    const result = it.store.range(range("a", "z", { sortTarget, sortOrder: SortOrder.DESCEND }));
+    assert.equal(keysOf(result.records), "a b c");
+  }
+});
+
 test("keys_only drops the lease too, except when sorted by value", () => {
   const it = fourKeys();
   const plain = it.store.range(range("b", "", { keysOnly: true }));

@@ -181,23 +181,26 @@ class Selection {
   #sort(): bigint[] | null {
     const range = this.#range;
     const places = Array.from({ length: this.#nodes.length }, (_, i) => i);
+    // Ties stay in the order of their keys both ways, as etcd has them for results of ordinary size.
+    const direction = range.sortOrder === SortOrder.DESCEND ? -1 : 1;
     let leases: bigint[] | null = null;
     if (range.sortTarget === SortTarget.VALUE) {
-      leases = this.#sortByValue(places);
+      leases = this.#sortByValue(places, direction);
     } else if (range.sortTarget !== SortTarget.KEY) {
       const keys = places.map((i) => this.#sortKey(i));
-      places.sort((a, b) => keys[a]! - keys[b]!);
+      places.sort((a, b) => direction * (keys[a]! - keys[b]!));
     } else if (range.sortOrder !== SortOrder.DESCEND) {
       return null;
+    } else {
+      places.reverse();
     }
-    if (range.sortOrder === SortOrder.DESCEND) places.reverse();
     this.#slots = reordered(this.#slots, places);
     this.#nodes = reordered(this.#nodes, places);
     if (leases === null || !range.keysOnly) return null;
     return places.map((i) => leases[i]!);
   }
 
-  #sortByValue(places: number[]): bigint[] {
+  #sortByValue(places: number[], direction: number): bigint[] {
     const values: Uint8Array[] = [];
     const leases: bigint[] = [];
     for (let i = 0; i < places.length; i++) {
@@ -205,7 +208,7 @@ class Selection {
       values.push(view.copyValue());
       leases.push(view.lease);
     }
-    places.sort((a, b) => compareKeys(values[a]!, values[b]!));
+    places.sort((a, b) => direction * compareKeys(values[a]!, values[b]!));
     return leases;
   }
 

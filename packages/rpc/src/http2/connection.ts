@@ -126,6 +126,11 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
   #closeReason: CloseReason = "peer";
   #closeAtMs = Number.POSITIVE_INFINITY;
   #blockedSinceMs = 0;
+  /** Counts how often the peer has made room for answers. */
+  #progress = 0;
+  /** What `#progress` was when more than `unreadBytes` were seen waiting, and when that was; -1: no more than that. */
+  #progressSeen = 0;
+  #unreadSinceMs = -1;
   #pendingAcks = 0;
   /** Looked up last: DATA usually follows its HEADERS. */
   #latest: Stream | null = null;
@@ -246,7 +251,11 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     if (this.#isFlushing || this.isClosing) return;
     this.#isFlushing = true;
     if (!this.isBlocked) {
-      if (this.scheduler.isBusy) this.scheduler.pump(this.limits.turnBytes, this.owner.clock.monotonicMs());
+      if (this.scheduler.isBusy) {
+        const { queuedBytes } = this.scheduler;
+        this.scheduler.pump(this.limits.turnBytes, this.owner.clock.monotonicMs());
+        if (this.scheduler.queuedBytes < queuedBytes) this.#progress++;
+      }
       if (this.output.bytes > 0 && !this.output.flush(this.socket, this.socketKeepsNothing)) {
         this.isBlocked = true;
         this.#blockedSinceMs = this.owner.clock.monotonicMs();
@@ -254,7 +263,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
     }
     this.#isFlushing = false;
     if (this.#unsentBytes() > this.limits.maxUnsentBytes) {
-      this.fail(ErrorCode.EnhanceYourCalm, "unsent", "answers are not being read");
+      this.fail(ErrorCode.EnhanceYourCalm, "unsent", "more answers are waiting than are kept");
       return;
     }
     // More in this turn would keep others waiting; a synchronous peer may have made us write meanwhile.
@@ -508,6 +517,7 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
 
   readonly #onDrain = (): void => {
     this.isBlocked = false;
+    this.#progress++;
     this.#pendingAcks = 0;
     if (this.output.bytes > 0 || this.scheduler.isBusy) this.touched();
   };
@@ -1007,6 +1017,19 @@ export abstract class Connection implements FrameSink, SchedulerOwner {
       this.drain();
     } else this.#keepAlive(nowMs);
     if (this.scheduler.queueCount > 0) this.#sweepQueues(nowMs);
+    if (!this.isClosing) this.#sweepUnread(nowMs);
+  }
+
+  /** Many answers at once are no crime, if they are being read (H2-12). */
+  #sweepUnread(nowMs: number): void {
+    if (this.#unsentBytes() <= this.limits.unreadBytes) {
+      this.#unreadSinceMs = -1;
+    } else if (this.#unreadSinceMs < 0 || this.#progress !== this.#progressSeen) {
+      this.#unreadSinceMs = nowMs;
+      this.#progressSeen = this.#progress;
+    } else if (nowMs - this.#unreadSinceMs >= this.limits.unreadTimeoutMs) {
+      this.fail(ErrorCode.EnhanceYourCalm, "unsent", "answers are not being read");
+    }
   }
 
   #keepAlive(nowMs: number): void {

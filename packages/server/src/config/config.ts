@@ -155,7 +155,8 @@ export function configOf(settings: Settings, fromFile: boolean): Config {
     flushOperations: orDefault(number("backend-batch-limit"), 10_000),
     maxTxnOps: number("max-txn-ops"),
     maxRequestBytes: number("max-request-bytes"),
-    maxConcurrentStreams: number("max-concurrent-streams"),
+    // 0 is no limit, as in gRPC-Go.
+    maxConcurrentStreams: number("max-concurrent-streams") || 2 ** 32 - 1,
     keepaliveMinTimeMs: duration("grpc-keepalive-min-time"),
     keepaliveIntervalMs: duration("grpc-keepalive-interval"),
     keepaliveTimeoutMs: duration("grpc-keepalive-timeout"),
