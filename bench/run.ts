@@ -54,7 +54,7 @@ function circumstances(): string {
   const dirty = git("status", "--porcelain", "--untracked-files=no") === "" ? "" : " plus uncommitted changes";
   return [
     `- commit ${git("rev-parse", "--short=12", "HEAD")}${dirty}, ${new Date().toISOString().slice(0, 10)}`,
-    `- ${cpus().length} x ${cpus()[0]!.model}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release()}, load average ${loadavg()[0]!.toFixed(2)}`,
+    `- ${cpus().length} x ${cpus()[0]!.model}, ${Math.round(totalmem() / 2 ** 30)} GiB, Linux ${release().split("-")[0]}, load average ${loadavg()[0]!.toFixed(2)}`,
     `- etcd ${etcdVersion()}, Node ${process.version}`,
     `- fdatasync of 4 KiB: p50 ${Math.round(flushMicros())} us`,
   ].join("\n");
