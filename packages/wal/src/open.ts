@@ -240,13 +240,14 @@ class Opener {
   }
 
   #checkReach(builder: ReplayBuilder, reader: SegmentReader, position: number): void {
-    const hole = builder.holeBefore();
-    if (hole > 0) throw new WalSnapshotMissingError(this.#directory, builder.usableIndex, hole);
+    // First what names the place: a log that lost its end has often lost the newest mark with it.
     const mustReach = this.#options.mustReach ?? 0;
     if (builder.lastIndex < mustReach) {
       const reason = `the log ends at index ${builder.lastIndex}, but index ${mustReach} is known to have been in it`;
       throw reader.corrupt(position, reason);
     }
+    const hole = builder.holeBefore();
+    if (hole > 0) throw new WalSnapshotMissingError(this.#directory, builder.usableIndex, hole);
   }
 
   /** What every head repeats was accepted for another segment size, perhaps, and must fit the present one. */
