@@ -576,7 +576,7 @@ describe("Debian's etcdctl", { skip: !isInstalled("etcdctl", "version") }, () =>
       ]) {
         const [code, complaint] = await refused(args);
         assert.equal(code, 1, args.join(" "));
-        assert.match(complaint, /Unimplemented|not implemented|too many|transferee/, args.join(" "));
+        assert.match(complaint, /Unimplemented/, args.join(" "));
       }
       await ctl.ok(["put", "still/here", "1"]);
     });

@@ -80,7 +80,7 @@ export class Listener {
    * an address that cannot be had. Serves after {@link open}.
    */
   async listen(): Promise<void> {
-    if (this.#tls !== null) secureOptions(this.#tls);
+    if (this.#tls !== null) withTlsFiles(this.#tls, process.getBuiltinModule("node:tls").createSecureContext);
     const url = this.#urls[0]!;
     if (url.path !== "") await removeDeadSocket(url.path);
     await new Promise<void>((resolve, reject) => {
@@ -173,13 +173,14 @@ export class Listener {
     try {
       // Read anew for every handshake, so that a rotated certificate needs no restart (as etcd does). Between the
       // writing of a new certificate and of its key they do not fit: that costs this connection, not the member.
-      const options = secureOptions(this.#tls!);
-      server = createTlsServer({
-        ...options,
-        rejectUnauthorized: options.requestCert,
-        handshakeTimeout: this.#decideMs,
-        ALPNProtocols: ["h2", "http/1.1"],
-      });
+      server = withTlsFiles(this.#tls!, (options) =>
+        createTlsServer({
+          ...options,
+          rejectUnauthorized: options.requestCert,
+          handshakeTimeout: this.#decideMs,
+          ALPNProtocols: ["h2", "http/1.1"],
+        }),
+      );
     } catch (error) {
       reject(causeOf(error));
       return;
@@ -228,8 +229,13 @@ function protocolOf(received: Buffer): "tls" | "http2" | "http1" | null {
   return compared === PREFACE_START.length ? "http2" : null;
 }
 
-/** Throws one line with the file's name if a file cannot be read or is not what it should be. */
-function secureOptions(tls: TlsConfig): SecureContextOptions & { requestCert: boolean } {
+type TlsOptions = SecureContextOptions & { requestCert: boolean };
+
+/**
+ * Reads the files and makes of them what is wanted; that is where OpenSSL looks whether they fit together. Throws one
+ * line with the file's name if a file cannot be read or is not what it should be.
+ */
+function withTlsFiles<T>(tls: TlsConfig, make: (options: TlsOptions) => T): T {
   const options = {
     cert: readCertificates(tls.certFile),
     key: readPem(tls.keyFile),
@@ -239,11 +245,10 @@ function secureOptions(tls: TlsConfig): SecureContextOptions & { requestCert: bo
     requestCert: tls.requireClientCertificate,
   };
   try {
-    process.getBuiltinModule("node:tls").createSecureContext(options);
+    return make(options);
   } catch (error) {
     throw new Error(`cannot use TLS key ${tls.keyFile} with certificate ${tls.certFile}: ${causeOf(error)}`);
   }
-  return options;
 }
 
 /** OpenSSL takes a CA file without a certificate for one that trusts nobody, and says nothing. */
