@@ -1,0 +1,2 @@
+/** bbolt files, the form in which snapshots travel. Knows nothing of what the buckets mean. */
+export {};

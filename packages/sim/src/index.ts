@@ -1,0 +1,2 @@
+/** A whole cluster in one thread, from one seed. */
+export {};
