@@ -17,29 +17,28 @@ import { TABLES } from "@quorate/mvcc";
 import { ConfChangeType, type ConfState, Entry, EntryType, encodeConfChange, index, term } from "@quorate/raft";
 import { BrokenInvariant } from "@quorate/world";
 import { SimulatedMember } from "../testing/simulated-member.ts";
-import { Applier, confStateJson, parseConfState } from "./applier.ts";
+import { Applier } from "./applier.ts";
+import { confStateJson, parseConfState } from "./conf-state.ts";
 
 /** The applier over the parts of a member that is not started. */
 class Bench {
   readonly simulated = new SimulatedMember();
   readonly outcomes: string[] = [];
   readonly terms: number[] = [];
+  readonly changes: string[] = [];
   applier: Applier = null as never;
   #index = 0;
 
   async open(nowMs = 1000): Promise<this> {
     this.simulated.world.nowMs = nowMs;
     await this.simulated.open();
-    const { store, backend, lessor, membership, alarms } = this.simulated.member;
-    this.applier = new Applier(
-      { store, backend, lessor, membership, alarms },
-      {
-        entryApplied: (_high, low, outcome) =>
-          this.outcomes.push(`${low} ${outcome.error ?? "ok"} ${outcome.revision}`),
-        applyConfChange: (change) => confState({ voters: [change.nodeId] }),
-        termBegan: (began) => this.terms.push(began),
-      },
-    );
+    this.applier = new Applier(this.simulated.parts.state, 1, 0, {
+      entryApplied: (_high, low, outcome) => this.outcomes.push(`${low} ${outcome.error ?? "ok"} ${outcome.revision}`),
+      applyConfChange: (change) => confState({ voters: change.nodeId === 0n ? [] : [change.nodeId] }),
+      membershipChanged: (change) => this.changes.push(change.kind),
+      clusterVersionSet: (version) => this.changes.push(version),
+      termBegan: (began) => this.terms.push(began),
+    });
     return this;
   }
 

@@ -12,12 +12,15 @@ import {
   MessageType,
   type NodeId,
   RawNode,
+  Role,
+  type Snapshot,
   term,
 } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
 import { silentLog } from "@quorate/world";
 import { ManualWorld } from "../testing/manual-world.ts";
-import { Consensus, type ConsensusOwner, type DurableLog, type Proposal, type ReadWaiter } from "./consensus.ts";
+import { Consensus, type ConsensusOwner, type DurableLog, type Proposal } from "./consensus.ts";
+import type { ReadWaiter } from "./read-rounds.ts";
 import { RequestIds } from "./request-ids.ts";
 
 interface Save {
@@ -50,6 +53,7 @@ class Bench implements ConsensusOwner, DurableLog {
   readonly sent: Message[] = [];
   onApply: (entry: Entry) => void = () => {};
   failure: Error | null = null;
+  readonly installs: (() => void)[] = [];
 
   constructor(voters: readonly NodeId[] = [1n]) {
     this.storage = new FixedConfStorage(voters);
@@ -85,6 +89,7 @@ class Bench implements ConsensusOwner, DurableLog {
         log: silentLog,
         ids: new RequestIds(1n, 0),
         requestTimeoutMs: 7000,
+        stallMs: 1000,
       },
       0,
     );
@@ -107,8 +112,15 @@ class Bench implements ConsensusOwner, DurableLog {
     for (const entry of entries) this.onApply(entry);
   }
 
-  leaderChanged(leader: NodeId, isLeader: boolean): void {
-    this.events.push(`leader ${leader}${isLeader ? " itself" : ""}`);
+  leaderChanged(leader: NodeId, role: Role): void {
+    this.events.push(`leader ${leader}${role === Role.Leader ? " itself" : ""}`);
+  }
+
+  flushPeers(): void {}
+
+  installSnapshot(snapshot: Snapshot, hardState: HardState, done: () => void): void {
+    this.events.push(`install ${snapshot.metadata.index} commit ${hardState.commit}`);
+    this.installs.push(done);
   }
 
   send(message: Message): void {

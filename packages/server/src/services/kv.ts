@@ -36,7 +36,7 @@ import { CompactionRequest } from "@quorate/api/messages";
 import { checkTxn, isReadOnlyTxn, isSerializableTxn, RecordSpan, txnCost } from "@quorate/mvcc";
 import type { Method, ServerCall } from "@quorate/rpc";
 import { answerWriter, failStreamThrown, failThrown, failWith, respondWith } from "../answer.ts";
-import type { ReadWaiter } from "../member/consensus.ts";
+import type { ReadWaiter } from "../member/read-rounds.ts";
 import type { Member } from "../member/member.ts";
 import type { Outcome } from "../member/outcome.ts";
 import type { Pending, ProposalHandler } from "../member/pending.ts";
