@@ -19,6 +19,7 @@ import {
   UsageError,
 } from "./config/command-line.ts";
 import { type Config, configOf } from "./config/config.ts";
+import { defaultHost } from "./config/default-host.ts";
 import { environmentName, FLAGS } from "./config/flags.ts";
 import { openOutputs } from "./log/outputs.ts";
 import { ZapLog } from "./log/zap-log.ts";
@@ -131,7 +132,7 @@ async function readConfig(given: Settings, log: ZapLog): Promise<Config | null> 
       "loaded server configuration, other configuration command line flags and environment variables will be ignored if provided",
       { path: file },
     );
-    return configOf(settingsOfFile(await parseYaml(file)), true);
+    return configOf(settingsOfFile(await parseYaml(file)), true, defaultHost);
   }
   const environment = parseEnvironment(process.env, given);
   if (environment.shadowed !== null) {
@@ -151,7 +152,7 @@ async function readConfig(given: Settings, log: ZapLog): Promise<Config | null> 
   for (const name of environment.unrecognized) {
     log.warn("unrecognized environment variable", { "environment-variable": `${name}=${process.env[name]}` });
   }
-  return configOf(new Map([...environment.settings, ...given]), false);
+  return configOf(new Map([...environment.settings, ...given]), false, defaultHost);
 }
 
 /** The library is only loaded for those who keep a file: it would cost everybody else a seventh of idle memory. */

@@ -3,10 +3,12 @@
  * configuration file, with etcd's names, defaults, refusals and texts. Everything else is handed this object; nobody
  * reads flags or the environment again.
  */
+
+import { type ClusterMember, parseClusterMap } from "./cluster-map.ts";
 import { ConfigError, isTrue, type Settings } from "./command-line.ts";
 import { parseDurationMs } from "./duration.ts";
 import { FLAG_BY_NAME, FLAGS } from "./flags.ts";
-import { isTls, listenProblem, parseUrls, type ServiceUrl } from "./urls.ts";
+import { advertiseProblem, isTls, listenProblem, parseUrls, type ServiceUrl } from "./urls.ts";
 
 export interface Config {
   readonly name: string;
@@ -23,9 +25,22 @@ export interface Config {
   readonly listenMetricsUrls: readonly ServiceUrl[];
   readonly advertisePeerUrls: readonly string[];
   readonly advertiseClientUrls: readonly string[];
+  /** Empty if the members are to be found by DNS or v3 discovery. */
   readonly initialCluster: readonly ClusterMember[];
   readonly initialClusterState: "new" | "existing";
   readonly initialClusterToken: string;
+  /** Domain whose SRV records name the members; null: do not ask. */
+  readonly discoverySrv: string | null;
+  /** Suffix of the service's name in those records; may be empty. */
+  readonly discoverySrvName: string;
+  /** v3 discovery: members meet in another cluster. */
+  readonly discovery: DiscoveryConfig | null;
+  /** Forget the other members and go on alone, with the data there is. */
+  readonly forceNewCluster: boolean;
+  readonly strictReconfigCheck: boolean;
+  readonly maxLearners: number;
+  readonly raftReadTimeoutMs: number;
+  readonly raftWriteTimeoutMs: number;
   readonly preVote: boolean;
   /** As configured: 0 means the default, negative means none. */
   readonly quotaBytesConfigured: number;
@@ -51,9 +66,24 @@ export interface Config {
   readonly progressNotifyMs: number;
 }
 
-export interface ClusterMember {
-  readonly name: string;
-  readonly peerUrls: readonly string[];
+export type { ClusterMember };
+
+export interface DiscoveryConfig {
+  readonly token: string;
+  /** As given: with or without a scheme. */
+  readonly endpoints: readonly string[];
+  readonly dialTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly keepaliveTimeMs: number;
+  readonly keepaliveTimeoutMs: number;
+  /** Endpoints without a scheme are reached in plain text, unless a certificate or CA is given. */
+  readonly insecureTransport: boolean;
+  readonly insecureSkipTlsVerify: boolean;
+  readonly certFile: string | null;
+  readonly keyFile: string | null;
+  readonly caFile: string | null;
+  readonly user: string | null;
+  readonly password: string;
 }
 
 export interface TlsConfig {
@@ -67,9 +97,14 @@ export interface TlsConfig {
 
 /** Smaller heartbeats or elections than these make no sense; larger ones are a typing error (etcd's rules). */
 const MAX_ELECTION_MS = 50_000;
+/** Peer connections are not given up sooner than this, whatever was asked for. */
+const MIN_RAFT_TIMEOUT_MS = 5_000;
 
-/** Throws {@link ConfigError} with etcd's text. `fromFile`: some rules hold only on the command line. */
-export function configOf(settings: Settings, fromFile: boolean): Config {
+/**
+ * Throws {@link ConfigError} with etcd's text. `fromFile`: some rules hold only on the command line. `defaultHost` tells
+ * the address to advertise for a member that listens on all of them.
+ */
+export function configOf(settings: Settings, fromFile: boolean, defaultHost: () => string | null = () => null): Config {
   const text = (name: string): string => settings.get(name) ?? FLAG_BY_NAME.get(name)!.default;
   const number = (name: string): number => Number(text(name));
   const truth = (name: string): boolean => isTrue(text(name));
@@ -107,6 +142,20 @@ export function configOf(settings: Settings, fromFile: boolean): Config {
     throw new ConfigError("--advertise-client-urls is required when --listen-client-urls is set explicitly");
   }
 
+  const advertised = {
+    peer: urls("initial-advertise-peer-urls"),
+    client: urls("advertise-client-urls"),
+  };
+  checkAdvertised(advertised.peer, advertised.client);
+  const advertisePeerUrls = advertisedBy(listenPeerUrls, advertised.peer, "initial-advertise-peer-urls", defaultHost);
+  const advertiseClientUrls = advertisedBy(listenClientUrls, advertised.client, "advertise-client-urls", defaultHost);
+  const clusterState = text("initial-cluster-state");
+  if (clusterState !== "new" && clusterState !== "existing") {
+    throw new ConfigError(`unexpected clusterState ${JSON.stringify(clusterState)}`);
+  }
+  const discovery = discoveryOf(settings, text, truth, duration);
+  const initialCluster = initialClusterOf(settings, { name, peerUrls: advertisePeerUrls }, discovery !== null);
+
   const tls = tlsOf(text, truth);
   for (const url of [...listenClientUrls, ...listenClientHttpUrls, ...listenMetricsUrls]) {
     if (isTls(url) && tls === null) {
@@ -118,10 +167,6 @@ export function configOf(settings: Settings, fromFile: boolean): Config {
   for (const url of listenPeerUrls) {
     if (isTls(url)) throw new ConfigError(`TLS on the peer port is not supported yet (${url.text})`);
   }
-
-  const advertisePeerUrls = urls("initial-advertise-peer-urls").map((url) => url.text);
-  const clusterText = text("initial-cluster");
-  const initialCluster = clusterText === "" ? [{ name, peerUrls: advertisePeerUrls }] : clusterOf(clusterText);
 
   if (text("logger") !== "zap") throw new ConfigError(`unknown logger option "${text("logger")}"`);
   const logOutputs = list(text("log-outputs"));
@@ -145,10 +190,18 @@ export function configOf(settings: Settings, fromFile: boolean): Config {
     listenClientHttpUrls,
     listenMetricsUrls,
     advertisePeerUrls,
-    advertiseClientUrls: urls("advertise-client-urls").map((url) => url.text),
+    advertiseClientUrls,
     initialCluster,
-    initialClusterState: text("initial-cluster-state") as "new" | "existing",
+    initialClusterState: clusterState,
     initialClusterToken: text("initial-cluster-token"),
+    discoverySrv: text("discovery-srv") === "" ? null : text("discovery-srv"),
+    discoverySrvName: text("discovery-srv-name"),
+    discovery,
+    forceNewCluster: truth("force-new-cluster"),
+    strictReconfigCheck: truth("strict-reconfig-check"),
+    maxLearners: number("max-learners"),
+    raftReadTimeoutMs: Math.max(MIN_RAFT_TIMEOUT_MS, duration("raft-read-timeout")),
+    raftWriteTimeoutMs: Math.max(MIN_RAFT_TIMEOUT_MS, duration("raft-write-timeout")),
     preVote: truth("pre-vote"),
     quotaBytesConfigured: number("quota-backend-bytes"),
     flushIntervalMs: orDefault(duration("backend-batch-interval"), 100),
@@ -229,20 +282,92 @@ function tlsOf(text: (name: string) => string, truth: (name: string) => boolean)
   };
 }
 
-/** `name=url,name=url2,other=url`: a repeated name has several URLs. */
-function clusterOf(text: string): ClusterMember[] {
-  const members = new Map<string, string[]>();
-  for (const pair of text.split(",")) {
-    const equals = pair.indexOf("=");
-    const name = equals < 0 ? "" : pair.slice(0, equals).trim();
-    if (name === "") throw new ConfigError(`error parsing "${pair}": want name=URL in --initial-cluster`);
-    const [url] = parseUrls(pair.slice(equals + 1).trim());
-    if (url === undefined) throw new ConfigError(`empty URL given for "${name}"`);
-    const urls = members.get(name);
-    if (urls === undefined) members.set(name, [url.text]);
-    else urls.push(url.text);
+function checkAdvertised(peer: readonly ServiceUrl[], client: readonly ServiceUrl[]): void {
+  const texts = (all: readonly ServiceUrl[]): string => JSON.stringify(all.map((url) => url.text).join(","));
+  for (const url of peer) {
+    const problem = advertiseProblem(url);
+    if (problem === null) continue;
+    throw new ConfigError(`--initial-advertise-peer-urls ${texts(peer)} must be "host:port" (${problem})`);
   }
-  return [...members].map(([name, peerUrls]) => ({ name, peerUrls }));
+  for (const url of client) {
+    const problem = advertiseProblem(url);
+    if (problem === null) continue;
+    throw new ConfigError(
+      `--advertise-client-urls ${texts(client)} must be in the format "host:port", ` +
+        `"unix:/path/to/socket" or "unixs:/path/to/socket" (${problem})`,
+    );
+  }
+}
+
+/** The default says "localhost", which nobody else can reach: listening on all addresses means that others should. */
+function advertisedBy(
+  listen: readonly ServiceUrl[],
+  advertised: readonly ServiceUrl[],
+  flagName: string,
+  defaultHost: () => string | null,
+): string[] {
+  const [first] = listen;
+  const isDefault = advertised.length === 1 && advertised[0]!.text === FLAG_BY_NAME.get(flagName)!.default;
+  if (isDefault && first?.host === "0.0.0.0") {
+    const host = defaultHost();
+    if (host !== null) return [`http://${host}:${first.port}`];
+  }
+  return advertised.map((url) => url.text);
+}
+
+/** What --initial-cluster says, or this member alone; nothing if the members are found another way. */
+function initialClusterOf(settings: Settings, alone: ClusterMember, isDiscovered: boolean): readonly ClusterMember[] {
+  const given = settings.get("initial-cluster");
+  const hasDomain = (settings.get("discovery-srv") ?? "") !== "";
+  if ([(given ?? "") !== "", hasDomain, isDiscovered].filter(Boolean).length > 1) {
+    throw new ConfigError(
+      "multiple discovery or bootstrap flags are set. " +
+        'Choose one of "initial-cluster", "discovery-endpoints" or "discovery-srv"',
+    );
+  }
+  if (given !== undefined) {
+    try {
+      return parseClusterMap(given);
+    } catch (error) {
+      throw new ConfigError(`error setting up initial cluster: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  const isFoundElsewhere = hasDomain || isDiscovered || (settings.get("discovery-srv-name") ?? "") !== "";
+  return isFoundElsewhere ? [] : [alone];
+}
+
+function discoveryOf(
+  settings: Settings,
+  text: (name: string) => string,
+  truth: (name: string) => boolean,
+  duration: (name: string) => number,
+): DiscoveryConfig | null {
+  if (text("discovery-fallback") === "proxy") {
+    throw new ConfigError(`v2 proxy is deprecated, and --discovery-fallback can't be configured as "proxy"`);
+  }
+  const endpoints = [...new Set(list(settings.get("discovery-endpoints") ?? ""))];
+  const token = text("discovery-token");
+  if ((token !== "") !== endpoints.length > 0) {
+    throw new ConfigError("both --discovery-token and --discovery-endpoints must be set");
+  }
+  if (endpoints.includes("")) throw new ConfigError("--discovery-endpoints must not contain empty endpoints");
+  if (endpoints.length === 0) return null;
+  const orNull = (value: string): string | null => (value === "" ? null : value);
+  return {
+    token,
+    endpoints,
+    dialTimeoutMs: duration("discovery-dial-timeout"),
+    requestTimeoutMs: duration("discovery-request-timeout"),
+    keepaliveTimeMs: duration("discovery-keepalive-time"),
+    keepaliveTimeoutMs: duration("discovery-keepalive-timeout"),
+    insecureTransport: truth("discovery-insecure-transport"),
+    insecureSkipTlsVerify: truth("discovery-insecure-skip-tls-verify"),
+    certFile: orNull(text("discovery-cert")),
+    keyFile: orNull(text("discovery-key")),
+    caFile: orNull(text("discovery-cacert")),
+    user: orNull(text("discovery-user")),
+    password: text("discovery-password"),
+  };
 }
 
 function levelOf(text: string): Config["logLevel"] {
