@@ -87,6 +87,10 @@ export class Store {
     return store;
   }
 
+  static startOpening(options: StoreOptions): StoreOpening {
+    return new StoreOpening(options);
+  }
+
   #restore(afterMain: number, afterSub: number, chunkRecords: number = RESTORE_CHUNK_RECORDS): void {
     const state = this.#state;
     this.#compactor.restore();
@@ -344,5 +348,20 @@ function loadCheckpoint(backend: Backend, read: CheckpointReader, log: Log): Che
     if (!(error instanceof CheckpointMismatchError) && !(error instanceof KeyIndexCheckpointError)) throw error;
     log.warn("the checkpoint of the key index is not used", { error });
     return null;
+  }
+}
+
+export class StoreOpening {
+  readonly #options: StoreOptions;
+  #store: Store | null = null;
+  constructor(options: StoreOptions) {
+    this.#options = options;
+  }
+  step(_budget: number): boolean {
+    this.#store ??= Store.open(this.#options);
+    return false;
+  }
+  get store(): Store {
+    return this.#store!;
   }
 }
