@@ -84,6 +84,19 @@ async function run(config: Config, args: readonly string[], log: ZapLog): Promis
       process.exit(1);
     };
     let isStopping = false;
+    server.onRemoved = () => {
+      if (isStopping) return;
+      isStopping = true;
+      log.warn("server error", { error: "the member has been permanently removed from the cluster" });
+      log.warn("data-dir used by this member must be removed");
+      server.stop().then(
+        () => resolve(0),
+        (error: unknown) => {
+          log.fatal("failed to stop cleanly", { error });
+          resolve(1);
+        },
+      );
+    };
     const stopFor = (signal: "SIGINT" | "SIGTERM"): void => {
       if (isStopping) return;
       isStopping = true;

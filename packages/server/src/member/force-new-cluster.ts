@@ -36,7 +36,10 @@ export async function forceNewCluster(options: ForceOptions): Promise<Replay> {
   const commit = Math.max(saved.commit, state.backend.flushedIndex);
   const kept = replay.entries.filter((each) => each.index <= commit);
   if (kept.length < replay.entries.length) {
-    log.info("discarding uncommitted entries", { "commit-index": commit, discarded: replay.entries.length - kept.length });
+    log.info("discarding uncommitted entries", {
+      "commit-index": commit,
+      discarded: replay.entries.length - kept.length,
+    });
   }
   const { voterIds, memberIds } = configurationAt(commit, state, kept);
   const at: Term = term(Math.max(saved.term, state.backend.flushedTerm));

@@ -115,8 +115,8 @@ export interface MemberOptions {
   /** An entry that takes longer to apply is logged. */
   readonly slowApplyMs: number;
   readonly progressNotifyMs: number;
-  /** Makes the way to the other members, and tells it whom to serve. */
-  readonly network: (owner: PeerNetworkOwner) => PeerNetwork;
+  /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
+  readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
   readonly askVersions: AskVersions;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -244,7 +244,7 @@ export class Member implements ConsensusOwner {
         },
       },
     );
-    this.network = options.network(this.#networkOwner());
+    this.network = options.network(this.#networkOwner(), this);
     this.#consensus = new Consensus(
       {
         raft: parts.raft,
@@ -610,7 +610,10 @@ export class Member implements ConsensusOwner {
         this.#logChange("promote member", { "promoted-member-id": idText(change.id) });
         return;
       case "updatePeerUrls":
-        this.#logChange("updated member", { "updated-remote-peer-id": idText(change.id), "updated-remote-peer-urls": change.peerUrls });
+        this.#logChange("updated member", {
+          "updated-remote-peer-id": idText(change.id),
+          "updated-remote-peer-urls": change.peerUrls,
+        });
         this.#addPeer(this.membership.member(change.id)!);
         return;
       case "remove":
@@ -624,7 +627,11 @@ export class Member implements ConsensusOwner {
   }
 
   #logChange(text: string, fields: Record<string, unknown>): void {
-    this.options.log.info(text, { "cluster-id": idText(this.membership.clusterId), "local-member-id": idText(this.id), ...fields });
+    this.options.log.info(text, {
+      "cluster-id": idText(this.membership.clusterId),
+      "local-member-id": idText(this.id),
+      ...fields,
+    });
   }
 
   #addPeer(peer: ClusterMember): void {
@@ -696,7 +703,8 @@ export class Member implements ConsensusOwner {
     // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
     const reason = isLeaderless ? "ContextDeadlineExceeded" : "Timeout";
     this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, reason);
-    for (const [idLow, { call }] of this.#pendingChanges) if (call?.isOpen === false) this.#pendingChanges.delete(idLow);
+    for (const [idLow, { call }] of this.#pendingChanges)
+      if (call?.isOpen === false) this.#pendingChanges.delete(idLow);
     this.#expireLeases();
     this.#rest(nowMs);
     this.#owner.flush();
@@ -830,7 +838,11 @@ export class Member implements ConsensusOwner {
     this.#applier = this.#applierOf(state, term);
     this.#attach(state);
     this.hub.restored(state.store);
-    this.#parts.logStorage.flushed({ index: state.backend.appliedIndex as Snapshot["metadata"]["index"], term, confState: state.confState });
+    this.#parts.logStorage.flushed({
+      index: state.backend.appliedIndex as Snapshot["metadata"]["index"],
+      term,
+      confState: state.confState,
+    });
     for (const peer of old.membership.members()) {
       if (peer.id !== this.id && state.membership.member(peer.id) === undefined) this.network.removePeer(peer.id);
     }

@@ -113,7 +113,11 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
   const stateOptions = { ...stateOptionsOf(config), clusterId, clock, log };
   const state = AppliedState.open(used.storage, stateOptions, indexFile.reader());
   const { flushedIndex, flushedTerm } = state.backend;
-  const logStorage = new StoredLog({ index: index(flushedIndex), term: flushedTerm as Term, confState: state.confState });
+  const logStorage = new StoredLog({
+    index: index(flushedIndex),
+    term: flushedTerm as Term,
+    confState: state.confState,
+  });
   let firstPeers: readonly ClusterMember[] = [];
   if (replay.lastIndex === 0) {
     const bootstrap = await options.identify();

@@ -74,7 +74,11 @@ export class SimulatedDatabases implements Databases {
   }
 
   #over(image: MemoryImage): MemoryStorage {
-    return new MemoryStorage({ image, disk: this.#disk, ...(this.#schedule === undefined ? {} : { schedule: this.#schedule }) });
+    return new MemoryStorage({
+      image,
+      disk: this.#disk,
+      ...(this.#schedule === undefined ? {} : { schedule: this.#schedule }),
+    });
   }
 
   #forget(storage: MemoryStorage): void {

@@ -1,0 +1,35 @@
+/** Bodies that are small by their nature, requests' and answers', read whole under a limit of size and of silence. */
+import type { IncomingMessage } from "node:http";
+import { LINK_TIMEOUT_MS, SMALL_BODY_BYTES } from "./limits.ts";
+
+export type BodyProblem = "too large" | "cut off";
+
+/** `done` is called once, with null if the body was too large or never came to an end. The rest of it is not read. */
+export function readSmallBody(
+  message: IncomingMessage,
+  done: (body: Buffer | null, problem: BodyProblem | null) => void,
+  limitBytes: number = SMALL_BODY_BYTES,
+): void {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  let isDone = false;
+  const finish = (body: Buffer | null, problem: BodyProblem | null): void => {
+    if (isDone) return;
+    isDone = true;
+    message.socket.setTimeout(0, silent);
+    done(body, problem);
+  };
+  const silent = (): void => {
+    message.destroy();
+  };
+  message.socket.setTimeout(LINK_TIMEOUT_MS, silent);
+  message.on("data", (chunk: Buffer) => {
+    if (isDone) return;
+    length += chunk.length;
+    if (length <= limitBytes) chunks.push(chunk);
+    else finish(null, "too large");
+  });
+  message.on("end", () => finish(Buffer.concat(chunks), null));
+  message.on("error", () => finish(null, "cut off"));
+  message.on("close", () => finish(null, "cut off"));
+}
