@@ -10,19 +10,22 @@ export function readSmallBody(
   done: (body: Buffer | null, problem: BodyProblem | null) => void,
   limitBytes: number = SMALL_BODY_BYTES,
 ): void {
+  const { socket } = message;
   const chunks: Buffer[] = [];
   let length = 0;
   let isDone = false;
   const finish = (body: Buffer | null, problem: BodyProblem | null): void => {
     if (isDone) return;
     isDone = true;
-    message.socket.setTimeout(0, silent);
+    socket.off("timeout", silent);
+    // An agent that keeps the connection has taken it back, and sets a time limit of its own.
+    if (message.socket === socket) socket.setTimeout(0);
     done(body, problem);
   };
   const silent = (): void => {
     message.destroy();
   };
-  message.socket.setTimeout(LINK_TIMEOUT_MS, silent);
+  socket.setTimeout(LINK_TIMEOUT_MS, silent);
   message.on("data", (chunk: Buffer) => {
     if (isDone) return;
     length += chunk.length;
