@@ -154,6 +154,8 @@ export class Listener {
   /** Waits for enough bytes to tell what the connection speaks. */
   #decide(socket: Socket, mayBeTls: boolean, mayBePlain: boolean): void {
     let received: Buffer = Buffer.alloc(0);
+    const handlers = this.#handlers!;
+    const grpc = "grpc" in handlers ? handlers.grpc : undefined;
     const onSilence = (): void => {
       socket.destroy();
     };
@@ -170,8 +172,8 @@ export class Listener {
         socket.pause();
         socket.unshift(received);
         this.#handshake(socket);
-      } else if (protocol === "http2" && this.#handlers !== null && "grpc" in this.#handlers) {
-        this.#handlers.grpc?.(socket, received);
+      } else if (protocol === "http2" && grpc !== undefined) {
+        grpc(socket, received);
       } else {
         socket.pause();
         socket.unshift(received);
@@ -199,7 +201,7 @@ export class Listener {
           ...options,
           rejectUnauthorized: options.requestCert,
           handshakeTimeout: this.#decideMs,
-          ALPNProtocols: ["h2", "http/1.1"],
+          ALPNProtocols: this.#endpoint === "peer" ? ["http/1.1"] : ["h2", "http/1.1"],
         }),
       );
     } catch (error) {
