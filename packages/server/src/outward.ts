@@ -26,9 +26,10 @@ export function askVersionsOf(client: PeerClient): AskVersions {
 export async function discover(config: Config, world: World, client: PeerClient): Promise<Bootstrap> {
   const { discoverCluster } = await import("./bootstrap/discover-cluster.ts");
   const { openRegistry } = await import("./bootstrap/etcd-registry.ts");
+  const { machineNames } = await import("./world/names.ts");
   return discoverCluster(config, {
     peers: peerQueriesOf(client),
-    names: await nameService(),
+    names: machineNames,
     openRegistry: (discovery) => openRegistry(discovery, world),
     clock: world.clock,
     timers: world.timers,
@@ -53,13 +54,5 @@ function peerQueriesOf(client: PeerClient): DiscoveryWorld["peers"] {
       if (answer.kind !== "answered") throw new Error(answer.message);
       return answer.isEnabled;
     },
-  };
-}
-
-async function nameService(): Promise<DiscoveryWorld["names"]> {
-  const { resolveSrv, lookup } = await import("node:dns/promises");
-  return {
-    services: async (name) => (await resolveSrv(name)).map(({ name: target, port }) => ({ target, port })),
-    addresses: async (host) => (await lookup(host, { all: true })).map(({ address }) => address),
   };
 }

@@ -75,6 +75,11 @@ async function run(config: Config, args: readonly string[], log: ZapLog): Promis
     server = await RunningServer.start(config, log);
   } catch (error) {
     if (error instanceof BrokenInvariant) throw error;
+    if ((error as { kind?: string }).kind === "Discovery") {
+      log.warn("failed to bootstrap; discovery token was already used", { error });
+      log.warn("do not reuse discovery token; generate a new one to bootstrap a cluster");
+      return 1;
+    }
     log.fatal("discovery failed", { error });
     return 1;
   }

@@ -418,8 +418,8 @@ test("what is met is refused if it is no cluster", async () => {
 
 // covers: MB-11
 test("a forced cluster removes all others, learners too, and adds us if we are missing", () => {
-  const changes = (memberIds: bigint[]): unknown[] =>
-    forcedEntries({ self: 5n, memberIds, term: term(4), lastIndex: 9 }).map((entry) => {
+  const changes = (memberIds: bigint[], voterIds: bigint[] = memberIds): unknown[] =>
+    forcedEntries({ self: 5n, voterIds, memberIds, term: term(4), lastIndex: 9 }).map((entry) => {
       const { type, nodeId, context } = decodeConfChange(entry.data);
       return [entry.term, entry.index, type, nodeId, Buffer.from(context).toString()];
     });
@@ -429,6 +429,10 @@ test("a forced cluster removes all others, learners too, and adds us if we are m
   ]);
   assert.deepEqual(changes([7n]), [
     [4, 10, 0, 5n, '{"id":5,"peerURLs":["http://localhost:2380"]}'],
+    [4, 11, 1, 7n, ""],
+  ]);
+  assert.deepEqual(changes([7n, 5n], [7n]), [
+    [4, 10, 0, 5n, '{"id":5,"peerURLs":null,"isPromote":true}'],
     [4, 11, 1, 7n, ""],
   ]);
   assert.deepEqual(changes([5n]), []);

@@ -36,8 +36,6 @@ import {
 } from "@quorate/membership";
 import { type Backend, type Store, WatchHub } from "@quorate/mvcc";
 import {
-  type ConfChange,
-  type ConfState,
   type Entry,
   type HardState,
   type Message,

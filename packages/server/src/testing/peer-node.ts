@@ -83,6 +83,7 @@ export class PeerNode {
           this.#note(this.snapshotsReceived, { message, path });
           done(this.snapshotProblem);
         },
+        peerGone: () => {},
         reportUnreachable: (peer) => this.#note(this.unreachable, peer),
         reportSnapshot: (peer, status) => this.#note(this.snapshotsEnded, { id: peer, status }),
         openSnapshot: (message, done) => done(null, this.snapshot(message)),
@@ -103,9 +104,7 @@ export class PeerNode {
     const resolver = { reverse: async () => [], lookup: async () => [] };
     this.#listener = new Listener(parseUrls(this.url), tls ?? null, log, {
       endpoint: "peer",
-      ...(tls === undefined
-        ? {}
-        : { checkDialler: (secure, done) => checkDialler(tls, secure, resolver, done) }),
+      ...(tls === undefined ? {} : { checkDialler: (secure, done) => checkDialler(tls, secure, resolver, done) }),
     });
   }
 
