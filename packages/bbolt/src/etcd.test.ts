@@ -46,13 +46,19 @@ function revisionKey(main: number): Uint8Array {
   return key;
 }
 
+/** The record with nothing but a key. */
+function tombstone(key: string): Uint8Array {
+  const length: number[] = [];
+  for (let rest = key.length; rest > 0; rest >>>= 7) length.push((rest & 0x7f) | (rest > 0x7f ? 0x80 : 0));
+  return Buffer.concat([Buffer.from([0x0a, ...length]), Buffer.from(key)]);
+}
+
 test("etcd's tool checks and reads what is written here", { skip: !isInstalled(TOOL, "version") }, () => {
   const directory = mkdtempSync(join(tmpdir(), "quorate-bbolt-"));
   try {
     for (const count of [0, 3, 20_000]) {
       const records = Array.from({ length: count }, (_, i) => {
-        const value = Buffer.concat([Buffer.from("0a016b2a", "hex"), Buffer.alloc(i === 7 ? 300_000 : i % 90, 0x0a)]);
-        return [revisionKey(i + 2), value] as const;
+        return [revisionKey(i + 2), tombstone("k".repeat(i === 7 ? 300_000 : 1 + (i % 90)))] as const;
       });
       const contents: Contents = [
         ["alarm", []],
