@@ -237,18 +237,21 @@ export function snapshotSuite(name: string, makeHarness: () => SnapshotHarness):
     "a file that is none of etcd's databases is refused by name and place, and nothing is left of it",
     async (harness) => {
       // covers: WA-14
-      const good = fileOf(minimal());
       const path = harness.path("bad");
-      for (const [problem, [bytes, text]] of Object.entries(damaged(good))) {
+      const good = fileOf(minimal());
+      const bad = {
+        "the file ends here": good.subarray(0, -100),
+        "no such bucket": fileOf({ ...minimal(), other: {} }),
+      };
+      for (const [text, bytes] of Object.entries(bad)) {
         harness.writeFile(path, bytes);
         await assert.rejects(harness.readSnapshot(path).read, (error) => {
-          assert.ok(error instanceof SnapshotDamagedError, `${problem}: ${error}`);
+          assert.ok(error instanceof SnapshotDamagedError, `${error}`);
           assert.equal(error.kind, "SnapshotDamaged");
-          assert.ok(error.message.includes(path), error.message);
-          assert.match(error.message, text, problem);
+          assert.ok(error.message.includes(path) && error.message.includes(text), error.message);
           return true;
         });
-        assert.deepEqual(harness.made(), [], problem);
+        assert.deepEqual(harness.made(), []);
       }
       await assert.rejects(harness.readSnapshot(harness.path("absent")).read, (error) => {
         return error instanceof SnapshotError && error.code === "ENOENT";
@@ -256,45 +259,6 @@ export function snapshotSuite(name: string, makeHarness: () => SnapshotHarness):
       assert.deepEqual(harness.made(), []);
     },
   );
-}
-
-/** What is wrong, and how it is said. */
-function damaged(good: Buffer): Record<string, readonly [bytes: Buffer, text: RegExp]> {
-  const { key, meta } = minimal();
-  const withRecord = (name: string, value: string): Buffer => fileOf({ meta: meta!, key: { ...key, [name]: value } });
-  const withMeta = (name: string, value: string): Buffer => fileOf({ key: key!, meta: { ...meta, [name]: value } });
-  const latin = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1");
-  const three = revisionKey(3);
-  return {
-    nothing: [Buffer.alloc(0), /page 0, offset 0/],
-    "no bbolt file": [Buffer.alloc(8192, 1), /neither meta page is intact/],
-    "cut short": [good.subarray(0, good.length - 100), /the file ends here/],
-    "an unknown bucket": [fileOf({ ...minimal(), other: {} }), /bucket "other".*no such bucket/],
-    "no records": [fileOf({ meta: meta! }), /bucket key.*missing/],
-    "no meta": [fileOf({ key: key! }), /bucket meta.*missing/],
-    "a key that is no revision": [withRecord("foo", latin(record(3))), /bucket key, key 0x666f6f.*no revision/],
-    "a key without its mark": [withRecord(three.replace("_", "-"), latin(record(3))), /no revision/],
-    "a key with another mark": [withRecord(`${three}u`, latin(record(3))), /no revision/],
-    "revision 0": [withRecord(revisionKey(0), latin(record(0))), /out of range/],
-    "a revision beyond what is exact": [withRecord(`\x7f${three.slice(1)}`, latin(record(3))), /out of range/],
-    "two records of a revision": [
-      withRecord(`${revisionKey(2)}t`, latin(tombstone())),
-      /second record of one revision/,
-    ],
-    "a record that is no KeyValue": [withRecord(three, "\xff"), /no KeyValue/],
-    "a record without a key": [withRecord(three, "\x20\x01"), /no KeyValue/],
-    "a record of another revision": [withRecord(three, latin(record(4))), /is of revision 4/],
-    "a record created later": [withRecord(three, latin(record(3, "v", 4))), /created at revision 4/],
-    "a record created never": [withRecord(three, latin(record(3, "v", 0))), /created at revision 0/],
-    "a record without version": [withRecord(three, latin(record(3, "v", 3, 0))), /version 0/],
-    "an empty tombstone": [withRecord(`${three}t`, ""), /without contents/],
-    "an index of another size": [withMeta("consistent_index", "1"), /key 0x636f.*no number/],
-    "a term beyond what is exact": [withMeta("term", "\x7f1234567"), /no number/],
-    "a compaction that is no revision": [withMeta("scheduledCompactRev", "1"), /no revision/],
-    "a compaction beyond what is exact": [withMeta("finishedCompactRev", `\x7f${three.slice(1)}`), /no revision/],
-    "a key too long": [fileOf({ ...minimal(), lease: { ["k".repeat(1025)]: "" } }), /1025 bytes, allowed are 1024/],
-    "a meta key too long": [withMeta("k".repeat(1025), ""), /1025 bytes, allowed are 1024/],
-  };
 }
 
 export function writeSnapshot(storage: Storage, path: string): Promise<DatabaseCut> {
@@ -418,13 +382,19 @@ export function fileOf(buckets: BucketTexts): Buffer {
   return bytes;
 }
 
+export function sourceOf(bytes: Buffer): BboltSource {
+  return {
+    sizeBytes: () => bytes.length,
+    read: (into, length, position) => {
+      const end = Math.min(bytes.length, position + length);
+      return position < end ? bytes.copy(into, 0, position, end) : 0;
+    },
+  };
+}
+
 /** What is in a file, once it has been checked. */
 export function bucketsOf(bytes: Buffer): BucketTexts {
-  const source: BboltSource = {
-    sizeBytes: () => bytes.length,
-    read: (into, length, position) => bytes.copy(into, 0, position, position + length),
-  };
-  const reader = new BboltReader(source);
+  const reader = new BboltReader(sourceOf(bytes));
   reader.check();
   const buckets: Record<string, Record<string, string>> = {};
   for (const name of reader.bucketNames()) {
