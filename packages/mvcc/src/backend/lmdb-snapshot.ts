@@ -3,8 +3,10 @@
  * gigabytes. The thread is lmdb-snapshot-worker.ts; the two share a few words of memory, for giving up.
  */
 import { rmSync } from "node:fs";
+import type { Worker } from "node:worker_threads";
 import { removeDirectory } from "./lmdb-environment.ts";
 import { startThread } from "./lmdb-thread.ts";
+import { asSnapshotError } from "./snapshot-file.ts";
 import { type DatabaseCut, SnapshotDamagedError, SnapshotError, type SnapshotTask } from "./storage.ts";
 
 export type SnapshotWork =
@@ -48,10 +50,15 @@ export function runSnapshot(
 ): SnapshotTask {
   const signals = new Int32Array(new SharedArrayBuffer(8));
   let answer: SnapshotAnswer | null = null;
-  const thread = startThread("lmdb-snapshot-worker", "quorate-snapshot", {
-    work,
-    signals,
-  } satisfies SnapshotWorkerData);
+  const cancel = (): void => void Atomics.store(signals, CANCELLED, 1);
+  const data: SnapshotWorkerData = { work, signals };
+  let thread: Worker;
+  try {
+    thread = startThread("lmdb-snapshot-worker", "quorate-snapshot", data);
+  } catch (error) {
+    queueMicrotask(() => done(asSnapshotError(work.kind, work.path, error), null));
+    return { cancel };
+  }
   thread.on("message", (message: SnapshotAnswer) => {
     answer = message;
   });
@@ -68,11 +75,11 @@ export function runSnapshot(
     else if (answer.kind === "damaged") done(new SnapshotDamagedError(work.path, answer.place, answer.detail), null);
     else done(new SnapshotError(work.kind, work.path, answer.detail, answer.code), null);
   });
-  return { cancel: () => void Atomics.store(signals, CANCELLED, 1) };
+  return { cancel };
 }
 
-/** What a thread that crashed could not remove itself. If that fails too, it is for whoever starts next to clear away. */
-function removeMade(work: SnapshotWork): void {
+/** Removes what a thread that is gone left behind. If that fails, it is for whoever starts next to clear away. */
+export function removeMade(work: SnapshotWork): void {
   try {
     if (work.kind === "write") rmSync(work.path, { force: true });
     else removeDirectory(work.directory);

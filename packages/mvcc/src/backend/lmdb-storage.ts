@@ -35,12 +35,11 @@ import {
   measureEnvironment,
   openEnvironment,
   prepareDirectory,
-  removeDirectory,
   scanStoredRecords,
   scanTable,
 } from "./lmdb-environment.ts";
 import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
-import { runSnapshot, type SnapshotWork } from "./lmdb-snapshot.ts";
+import { removeMade, runSnapshot, type SnapshotWork } from "./lmdb-snapshot.ts";
 import { startThread } from "./lmdb-thread.ts";
 import { asSnapshotError } from "./snapshot-file.ts";
 import {
@@ -172,16 +171,17 @@ export class LmdbStorage implements Storage {
   ): SnapshotTask {
     const { path, directory } = options;
     const mapBytes = options.mapBytes ?? DEFAULT_MAP_BYTES;
-    return runSnapshot({ kind: "read", path, directory, mapBytes }, (error) => {
+    const work: SnapshotWork = { kind: "read", path, directory, mapBytes };
+    return runSnapshot(work, (error) => {
       if (error !== null) return done(error, null);
-      let storage: LmdbStorage | null = null;
+      let storage: LmdbStorage;
       try {
         storage = new LmdbStorage({ directory, mapBytes });
       } catch (cause) {
-        removeDirectory(directory);
-        error = asSnapshotError("read", path, cause);
+        removeMade(work);
+        return done(asSnapshotError("read", path, cause), null);
       }
-      done(error, storage);
+      done(null, storage);
     });
   }
 

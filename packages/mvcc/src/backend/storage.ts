@@ -1,7 +1,7 @@
 /**
  * What the backend asks of durable state: one ordered set of records and a few small tables, changed in batches that
  * are all or nothing. LmdbStorage keeps it on disk, MemoryStorage keeps it in a map for tests and the simulator; both
- * pass the claims of storage-suite.ts.
+ * pass the claims of storage-suite.ts and snapshot-suite.ts.
  *
  * Invariants every implementation keeps:
  *  - reads see whole batches only: before `done` the previous state (or, at the implementation's choice, already the
