@@ -103,9 +103,7 @@ export class PeerNode {
     const resolver = { reverse: async () => [], lookup: async () => [] };
     this.#listener = new Listener(parseUrls(this.url), tls ?? null, log, {
       endpoint: "peer",
-      ...(tls === undefined
-        ? {}
-        : { checkDialler: (secure, done) => checkDialler(tls, secure, resolver, done) }),
+      ...(tls === undefined ? {} : { checkDialler: (secure, done) => checkDialler(tls, secure, resolver, done) }),
     });
   }
 
