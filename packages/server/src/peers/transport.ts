@@ -20,6 +20,7 @@ import {
   type Message,
   MessageType,
   messageTypeName,
+  NO_NODE,
   type NodeId,
   ProposalDropped,
   UnknownPeer,
@@ -335,6 +336,7 @@ function problemOf(message: Message, via: NodeId | null, local: NodeId): string 
   const { from, type } = message;
   if (isLocalType(type)) return "the message is of a type that does not cross the network";
   if (type === MessageType.Snap) return "a snapshot came without its file";
+  if (from === NO_NODE) return "the message names no sender";
   if (from === local) return "the message names us as its sender";
   // These are passed on with the name of whom they are about.
   const isForwarded =
