@@ -25,6 +25,10 @@ export async function cluster(args: readonly string[]): Promise<number> {
         const { upCommand } = await import("./up-command.ts");
         return await upCommand(rest);
       }
+      case "status": {
+        const { statusCommand } = await import("./status-command.ts");
+        return await statusCommand(rest);
+      }
       case "member": {
         // Not for people: how `up` starts each of its members.
         const { serveWhileParentLives } = await import("./parent-watch.ts");
@@ -41,12 +45,9 @@ export async function cluster(args: readonly string[]): Promise<number> {
     }
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    process.stderr.write(`quorate cluster${command === undefined ? "" : ` ${command}`}: ${error.message}\n`);
-    process.stderr.write(command === "up" || command === "status" ? helpHint(command) : `\n${USAGE}`);
+    const isKnown = command === "up" || command === "status";
+    process.stderr.write(`quorate cluster${isKnown ? ` ${command}` : ""}: ${error.message}\n`);
+    process.stderr.write(isKnown ? `quorate cluster ${command} --help shows the flags\n` : `\n${USAGE}`);
     return 2;
   }
-}
-
-function helpHint(command: string): string {
-  return `quorate cluster ${command} --help shows the flags\n`;
 }

@@ -20,7 +20,16 @@ const EXPECTED: ReadonlySet<string> = new Set([
 const LEADER_CHANGE =
   /^raft\.node: ([0-9a-f]+) (?:elected leader|changed leader from [0-9a-f]+ to) ([0-9a-f]+)(?: at term (\d+))?/;
 const LEADER_LOSS = /^raft\.node: [0-9a-f]+ lost leader [0-9a-f]+(?: at term (\d+))?/;
-const FRAME_FIELDS: ReadonlySet<string> = new Set(["level", "ts", "logger", "caller", "msg", "stacktrace"]);
+const FRAME_FIELDS: ReadonlySet<string> = new Set([
+  "level",
+  "ts",
+  "logger",
+  "caller",
+  "msg",
+  "stacktrace",
+  // Whose line it is says the prefix.
+  "local-member-id",
+]);
 
 export class MemberLines {
   /** Message → when it was last told, and how often it came since. */
