@@ -176,6 +176,14 @@ test("a member that cannot start ends the command, and what it said is shown", a
   assert.match(up.output, /m1 +\| ENDED before the cluster was ready: exit code 2/);
 });
 
+test("a program that cannot be started is named, and nobody else is stopped for it", async (t) => {
+  const up = new Up(freshDirectory(t), ["--base-port=0", "--server=/nonexistent/server"]);
+  assert.equal(await up.ended, 1);
+  assert.match(up.output, /m1 +\| ENDED before the cluster was ready: spawn \/nonexistent\/server ENOENT/);
+  // A signal to the process group would have come back to the command.
+  assert.doesNotMatch(up.output, /SIGTERM/);
+});
+
 test("a taken port is named with the flag that changes it, and nothing is left behind", async (t) => {
   const directory = freshDirectory(t);
   const taken = createServer();

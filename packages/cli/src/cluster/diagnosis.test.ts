@@ -118,6 +118,8 @@ test("a nearly full database says whether defragmenting would help", () => {
     diagnose(surveyOf([member(1, { status: { dbSize: 80, dbSizeInUse, dbSizeQuota: 100 } })])).findings[0]!.text;
   assert.match(full(80), /80 % of its quota.*Compact/);
   assert.match(full(20), /75 % of it is free inside: etcdctl defrag/);
+  const alarm = { dbSize: 99, dbSizeInUse: 99, dbSizeQuota: 100, errors: ["memberID:1 alarm:NOSPACE"] };
+  assert.deepEqual(kinds(diagnose(surveyOf([member(1, { status: alarm })]))), ["alarm"]);
   const roomy = member(1, { status: { dbSize: 79, dbSizeInUse: 79, dbSizeQuota: 100 } });
   assert.deepEqual(diagnose(surveyOf([roomy])).findings, []);
 });

@@ -233,13 +233,15 @@ function endpointFindings({ silent, foreign, differing, members }: Survey): Find
 
 function memberFindings(members: readonly SurveyedMember[]): Finding[] {
   const findings: Finding[] = [];
+  // Once the alarm is raised it says the same, and with more weight.
+  const isFull = members.some(({ status }) => status?.errors.some((error) => error.includes("NOSPACE")));
   for (const member of members) {
     if (member.isLeftBehind) {
       const text = `${nameOf(member)} was ${member.lag!.toLocaleString("en-US")} entries behind the leader and has not caught up with that: its disk, its processor or its network is too slow, or it has just come back.`;
       findings.push({ kind: "behind", severity: "degraded", text });
     }
     const { dbSize, dbSizeInUse, dbSizeQuota } = member.status ?? { dbSize: 0, dbSizeInUse: 0, dbSizeQuota: 0 };
-    if (dbSizeQuota > 0 && dbSize >= NEARLY_FULL * dbSizeQuota) {
+    if (!isFull && dbSizeQuota > 0 && dbSize >= NEARLY_FULL * dbSizeQuota) {
       const free = 1 - dbSizeInUse / dbSize;
       const advice =
         free > 0.3

@@ -72,7 +72,7 @@ export class MemberProcess {
   async stop(graceMs: number, onForce: () => void): Promise<void> {
     if (this.#state === "ended") return;
     this.#state = "stopping";
-    this.#child.kill("SIGTERM");
+    this.#signal("SIGTERM");
     const timer = setTimeout(() => {
       onForce();
       this.kill();
@@ -85,7 +85,12 @@ export class MemberProcess {
   kill(): void {
     if (this.#state === "ended") return;
     this.#wasKilled = true;
-    this.#child.kill("SIGKILL");
+    this.#signal("SIGKILL");
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    // A process that could not be started has the id 0 for a moment, and 0 means everybody in our process group.
+    if (this.#child.pid !== undefined) this.#child.kill(signal);
   }
 
   #end(resolve: () => void, code: number | null, signal: NodeJS.Signals | null): void {
