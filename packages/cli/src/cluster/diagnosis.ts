@@ -113,7 +113,9 @@ function quorumFindings(members: readonly SurveyedMember[], quorum: Diagnosis["q
   for (const member of members) {
     if (member.status !== null) continue;
     if (member.isLearner) {
-      const text = `The learner ${nameOf(member)} does not answer: ${member.problem}.`;
+      const text = member.hasStarted
+        ? `The learner ${nameOf(member)} at ${member.endpoint} does not answer: ${member.problem}.`
+        : `The learner ${nameOf(member)} was added and has never started.`;
       findings.push({ kind: "unreachable", severity: "degraded", text });
       continue;
     }

@@ -69,11 +69,15 @@ export class Endpoint {
   readonly #client: RpcClient;
   readonly #user: Credentials["user"];
   readonly #limitMs: number;
-  #token: Promise<Metadata> | null = null;
+  #session: Promise<Metadata> | null;
   #connectProblem: string | null = null;
 
-  /** Connects with the first call. `limitMs`: how long each call may take, connecting included. */
-  constructor(address: Address, credentials: Credentials, limitMs: number) {
+  /**
+   * Connects with the first call. `limitMs`: how long each call may take, connecting included. `session`: of another
+   * endpoint of the same cluster, where a token is good as well; a learner makes none of its own.
+   */
+  constructor(address: Address, credentials: Credentials, limitMs: number, session: Promise<Metadata> | null = null) {
+    this.#session = session;
     this.text = addressText(address);
     this.#user = credentials.user;
     this.#limitMs = limitMs;
@@ -110,7 +114,7 @@ export class Endpoint {
     responseType: MessageType<Response>,
     request: Init<Request>,
   ): Promise<Response> {
-    const metadata = await this.#metadata();
+    const metadata = await this.session();
     return this.#call(path, requestType, responseType, request, metadata);
   }
 
@@ -118,16 +122,20 @@ export class Endpoint {
     this.#client.close();
   }
 
-  #metadata(): Promise<Metadata> {
-    if (this.#user === undefined) return Promise.resolve([]);
-    this.#token ??= this.#call(
-      "/etcdserverpb.Auth/Authenticate",
-      AuthenticateRequest,
-      AuthenticateResponse,
-      this.#user,
-      [],
-    ).then(({ token }): Metadata => [["token", token]]);
-    return this.#token;
+  /** What goes with every call: the user's token, made with the first one. Rejects as {@link call} does. */
+  session(): Promise<Metadata> {
+    const { name, password } = this.#user ?? { name: "", password: "" };
+    this.#session ??=
+      this.#user === undefined
+        ? Promise.resolve([])
+        : this.#call(
+            "/etcdserverpb.Auth/Authenticate",
+            AuthenticateRequest,
+            AuthenticateResponse,
+            { name, password },
+            [],
+          ).then(({ token }): Metadata => [["token", token]]);
+    return this.#session;
   }
 
   #call<Request extends object, Response extends object>(

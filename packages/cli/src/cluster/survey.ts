@@ -68,8 +68,8 @@ interface Voice {
 
 export async function survey(options: SurveyOptions): Promise<Survey> {
   const open: Endpoint[] = [];
-  const reach = (address: Address): Endpoint => {
-    const endpoint = new Endpoint(address, options.credentials, options.limitMs);
+  const reach = (address: Address, like?: Endpoint): Endpoint => {
+    const endpoint = new Endpoint(address, options.credentials, options.limitMs, like?.session() ?? null);
     open.push(endpoint);
     return endpoint;
   };
@@ -82,7 +82,9 @@ export async function survey(options: SurveyOptions): Promise<Survey> {
     if (best === undefined) return { clusterId: null, members: [], silent, foreign: [], differing: [] };
     const clusterId = best.members!.header?.clusterId ?? 0n;
     const own = voices.filter((voice) => clusterIdOf(voice) === clusterId);
-    const members = await Promise.all(best.members!.members.map((member) => look(member, voices, reach)));
+    const members = await Promise.all(
+      best.members!.members.map((member) => look(member, voices, (address) => reach(address, best.endpoint))),
+    );
     return {
       clusterId,
       members: (await measureLag(members, options)).sort(byName),
