@@ -156,7 +156,7 @@ export class MeasuredCluster {
         await callOnce(port, path, message);
         return;
       } catch (error) {
-        if (performance.now() > deadlineMs) throw error;
+        if (performance.now() > deadlineMs) throw new Error(`${this.kind} refuses the change`, { cause: error });
         await sleep(200);
       }
     }
