@@ -1,6 +1,7 @@
 /**
  * The closed loop: so many connections, so many unary calls in flight on each; an answer starts the next call. Run for a
- * time, counted after a warm-up. A failed call ends the run: a figure with errors in it means nothing.
+ * time, counted after a warm-up. A failed call ends the run, because a figure with errors in it means nothing, unless
+ * failures are what is measured.
  */
 
 import { LoadConnection, type StreamSink } from "./h2-connection.ts";

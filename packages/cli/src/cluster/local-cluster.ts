@@ -74,9 +74,9 @@ export class LocalCluster {
     // Whoever read our lines is gone (`| head`, a closed terminal): there is nobody to run a cluster for.
     process.stdout.on("error", () => this.#stop());
     const { plan, shownDirectory, serveFlags } = this.#options;
-    const with_ = serveFlags.length === 0 ? "" : ` with ${serveFlags.join(" ")}`;
+    const extra = serveFlags.length === 0 ? "" : ` with ${serveFlags.join(" ")}`;
     this.#say(
-      `${plan.hasFormed ? "restarting" : "starting"} ${count(this.#members.length)} in ${shownDirectory}${with_}`,
+      `${plan.hasFormed ? "restarting" : "starting"} ${count(this.#members.length)} in ${shownDirectory}${extra}`,
     );
     for (const member of this.#members) this.#start(member);
     this.#sayWhileWaiting();

@@ -55,7 +55,7 @@ export interface SurveyOptions {
   readonly secondLookMs: number;
 }
 
-/** Fewer entries than this are the time between two answers, at any rate of writes that the rest of us can do. */
+/** Fewer than this a busy cluster writes between two of our answers. */
 const LAG_WORTH_A_LOOK = 1000;
 
 /** One given address and what it said. */
