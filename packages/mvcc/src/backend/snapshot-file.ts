@@ -34,6 +34,7 @@ const BUCKETS: readonly string[] = [...TABLES, RECORDS].sort();
 
 const CONSISTENT_INDEX = "consistent_index";
 const TERM = "term";
+const CONF_STATE = "confState";
 const STORAGE_VERSION = "storageVersion";
 const COMPACTIONS: readonly string[] = ["scheduledCompactRev", "finishedCompactRev"];
 
@@ -77,6 +78,7 @@ class DatabaseWriter implements RecordVisitor {
   #uncheckedBytes = 0;
   #appliedIndex = 0;
   #appliedTerm = 0;
+  #confState: Uint8Array | null = null;
   #revision = FIRST_REVISION;
 
   constructor(contents: SnapshotContents, sink: BboltSink, check: ProgressCheck) {
@@ -98,6 +100,7 @@ class DatabaseWriter implements RecordVisitor {
     return {
       appliedIndex: this.#appliedIndex,
       appliedTerm: this.#appliedTerm,
+      confState: this.#confState,
       revision: this.#revision,
       sizeBytes,
     };
@@ -120,6 +123,7 @@ class DatabaseWriter implements RecordVisitor {
       const value = rows.get(name)!;
       if (name === CONSISTENT_INDEX) this.#appliedIndex = numberOf(value) ?? 0;
       if (name === TERM) this.#appliedTerm = numberOf(value) ?? 0;
+      if (name === CONF_STATE) this.#confState = value;
       if (COMPACTIONS.includes(name)) this.#revision = Math.max(this.#revision, numberOf(value.subarray(0, 8)) ?? 0);
       this.#put(Buffer.from(name, "latin1"), name.length, value, 0, value.length);
     }
@@ -252,7 +256,7 @@ class DatabaseReader {
           last.push([key, value]);
           return true;
         }
-        if (COMPACTIONS.includes(name)) this.#checkCompaction(key, value);
+          if (COMPACTIONS.includes(name)) this.#checkCompaction(key, value);
         this.#target.addRow("meta", key, value);
         return true;
       },

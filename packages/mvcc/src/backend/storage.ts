@@ -119,6 +119,8 @@ export interface DatabaseCut {
   /** Last entry whose effects it has, all of them and nothing later; 0 if none. */
   readonly appliedIndex: number;
   readonly appliedTerm: number;
+  /** The row "confState" of table meta: the configuration in force at that entry, etcd's JSON; null if there is none. */
+  readonly confState: Uint8Array | null;
   /** Of a store opened over it. */
   readonly revision: number;
   /** Of the file. */
