@@ -4,6 +4,7 @@
  * the next argument, booleans only `=value`, the last of several wins. Meaning (rules between flags) is config.ts's.
  */
 import { parseDurationMs } from "./duration.ts";
+import { InvalidFeatureGate, parseFeatureGates } from "./feature-gates.ts";
 import { environmentName, FLAG_BY_NAME, FLAGS, type Flag, IGNORED_FLAGS } from "./flags.ts";
 import { urlListProblem } from "./urls.ts";
 
@@ -184,11 +185,22 @@ function valueProblem(flag: Flag, text: string): string | null {
     case "urls":
       return text === "" ? null : urlListProblem(text);
     case "string":
+      if (flag.name === "feature-gates") return gatesProblem(text);
       return CHOICES[flag.name]?.includes(text) === false ? "invalid value" : null;
     case "list":
       return null;
     default:
       return flag.kind satisfies never;
+  }
+}
+
+function gatesProblem(text: string): string | null {
+  try {
+    parseFeatureGates(text);
+    return null;
+  } catch (error) {
+    if (error instanceof InvalidFeatureGate) return error.message;
+    throw error;
   }
 }
 

@@ -7,6 +7,7 @@
 import { type ClusterMember, parseClusterMap } from "./cluster-map.ts";
 import { ConfigError, isTrue, type Settings } from "./command-line.ts";
 import { parseDurationMs } from "./duration.ts";
+import { type FeatureGates, featureGatesProblem, InvalidFeatureGate, parseFeatureGates } from "./feature-gates.ts";
 import { FLAG_BY_NAME, FLAGS } from "./flags.ts";
 import { type PeerTlsConfig, peerListenProblem, peerTlsOf } from "./peer-tls.ts";
 import { advertiseProblem, isTls, listenProblem, parseUrls, type ServiceUrl } from "./urls.ts";
@@ -40,6 +41,10 @@ export interface Config {
   readonly forceNewCluster: boolean;
   readonly strictReconfigCheck: boolean;
   readonly maxLearners: number;
+  /** The leader keeps every lease's remaining time in the log, so that a change of leader does not begin it anew. */
+  readonly leaseCheckpoint: boolean;
+  /** A lease that is known is renewed without waiting for what is committed and not applied. */
+  readonly fastLeaseKeepAlive: boolean;
   readonly raftReadTimeoutMs: number;
   readonly raftWriteTimeoutMs: number;
   readonly preVote: boolean;
@@ -117,6 +122,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
   const urls = (name: string): ServiceUrl[] => refusing(() => parseUrls(text(name)));
   refuseWhatIsNotBuilt(settings);
 
+  const gates = gatesOf(text("feature-gates"));
   const name = text("name");
   const dataDirectory = text("data-dir") === "" ? `${name}.etcd` : text("data-dir");
   const heartbeatMs = number("heartbeat-interval");
@@ -200,6 +206,8 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     forceNewCluster: truth("force-new-cluster"),
     strictReconfigCheck: truth("strict-reconfig-check"),
     maxLearners: number("max-learners"),
+    leaseCheckpoint: gates.LeaseCheckpoint,
+    fastLeaseKeepAlive: gates.FastLeaseKeepAlive,
     raftReadTimeoutMs: Math.max(MIN_RAFT_TIMEOUT_MS, duration("raft-read-timeout")),
     raftWriteTimeoutMs: Math.max(MIN_RAFT_TIMEOUT_MS, duration("raft-write-timeout")),
     preVote: truth("pre-vote"),
@@ -239,6 +247,19 @@ function refuseWhatIsNotBuilt(settings: Settings): void {
       throw new ConfigError(`--${flag.name} is not supported by this version of quorate`);
     }
   }
+}
+
+function gatesOf(text: string): FeatureGates {
+  let gates: FeatureGates;
+  try {
+    gates = parseFeatureGates(text);
+  } catch (error) {
+    if (error instanceof InvalidFeatureGate) throw new ConfigError(error.message, { cause: error });
+    throw error;
+  }
+  const problem = featureGatesProblem(gates);
+  if (problem !== null) throw new ConfigError(problem);
+  return gates;
 }
 
 function checkTiming(heartbeatMs: number, electionMs: number): void {

@@ -77,7 +77,7 @@ export const FLAGS: readonly Flag[] = [
   flag("enable-grpc-gateway", "boolean", "true", "inert", "JSON gateway (not served yet either way)."),
   flag("raft-read-timeout", "duration", "5s", "built", "Read timeout of peer connections.", null),
   flag("raft-write-timeout", "duration", "5s", "built", "Write timeout of peer connections.", null),
-  flag("feature-gates", "string", "", "later", "Feature gates, A=true,B=false."),
+  flag("feature-gates", "string", "", "built", "Feature gates, A=true,B=false."),
   // Clustering
   flag("initial-advertise-peer-urls", "urls", "http://localhost:2380", "built", "Peer URLs told to the cluster."),
   flag("initial-cluster", "string", "", "built", "Members of a new cluster: name=url,name2=url2."),

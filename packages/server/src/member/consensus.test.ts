@@ -145,7 +145,7 @@ class Bench implements ConsensusOwner, DurableLog {
   }
 
   propose(text: string): Proposal {
-    const proposal: Proposal = { data: Buffer.from(text), isAbandoned: false };
+    const proposal: Proposal = { data: Buffer.from(text), isAbandoned: false, isProposed: false };
     this.consensus.propose(proposal);
     return proposal;
   }

@@ -48,6 +48,8 @@ export interface Proposal {
   readonly data: Uint8Array;
   /** Nobody wants it any more and it has not been proposed: it will not be. */
   isAbandoned: boolean;
+  /** Consensus has been given it: whether it takes effect is for the log to say. Set here. */
+  isProposed: boolean;
 }
 
 export interface ConsensusOwner {
@@ -361,7 +363,10 @@ export class Consensus {
     this.#proposals = [];
     const datas: Uint8Array[] = [];
     for (let i = 0; i < proposals.length; i++) {
-      if (!proposals[i]!.isAbandoned) datas.push(proposals[i]!.data);
+      const proposal = proposals[i]!;
+      if (proposal.isAbandoned) continue;
+      proposal.isProposed = true;
+      datas.push(proposal.data);
     }
     if (datas.length > 0) this.#attemptProposal(`${datas.length} proposals`, () => this.#raft.proposeBatch(datas));
   }

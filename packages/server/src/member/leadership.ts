@@ -21,6 +21,17 @@ export interface LeadershipOptions {
   readonly electionTicks: number;
 }
 
+/** How far this member reaches, when it has to say why something took too long. */
+export interface Reach {
+  readonly memberId: NodeId;
+  /** Of all members, learners too. */
+  readonly memberIds: readonly NodeId[];
+  /** On the clock: since when the connection has lasted; null: there is none. */
+  activeSinceMs(id: NodeId): number | null;
+}
+
+export type TimeoutReason = "Timeout" | "TimeoutLeaderFailure" | "TimeoutConnectionLost";
+
 interface Transfer {
   readonly to: NodeId;
   readonly untilMs: number;
@@ -50,6 +61,24 @@ export class Leadership {
   /** On the clock: since when no leader has been known; null while one is. */
   get leaderlessSinceMs(): number | null {
     return this.#leaderlessSinceMs;
+  }
+
+  /** Why a proposal that was begun then and handed to raft has not come back in time (semantics §11.3). */
+  timeoutOf(startedMs: number, reach: Reach): TimeoutReason {
+    const { electionTicks, heartbeatMs } = this.#options;
+    const electedMs = this.#lastElectedMs;
+    // Only the member that won the election knows when it was: others cannot tell this reason.
+    if (electedMs !== null && startedMs > electedMs - 2 * electionTicks * heartbeatMs && startedMs < electedMs) {
+      return "TimeoutLeaderFailure";
+    }
+    if (this.#leader === NO_NODE) return "Timeout";
+    const isReached = (id: NodeId): boolean => {
+      const sinceMs = reach.activeSinceMs(id);
+      return sinceMs !== null && sinceMs < startedMs;
+    };
+    if (this.#leader !== reach.memberId) return isReached(this.#leader) ? "Timeout" : "TimeoutConnectionLost";
+    const reached = reach.memberIds.filter((id) => id === reach.memberId || isReached(id)).length;
+    return reached > reach.memberIds.length / 2 ? "Timeout" : "TimeoutConnectionLost";
   }
 
   changed(leader: NodeId, isLeader: boolean): void {

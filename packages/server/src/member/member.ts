@@ -54,6 +54,7 @@ import { failWith } from "../answer.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { Alarms } from "./alarms.ts";
 import type { AppliedState } from "./applied-state.ts";
+import { type AppliedDone, AppliedWaits } from "./applied-waits.ts";
 import { Applier } from "./applier.ts";
 import { CompactionDriver } from "./compaction-driver.ts";
 import { confStateJson } from "./conf-state.ts";
@@ -192,6 +193,7 @@ export class Member implements ConsensusOwner {
   readonly #versions: VersionMonitor;
   readonly #snapshots: SnapshotExchange;
   readonly #leadership: Leadership;
+  readonly #appliedWaits: AppliedWaits;
   /** Replaced as a whole, with what works on it, when a snapshot is installed. */
   #state: AppliedState;
   #applier: Applier;
@@ -262,6 +264,7 @@ export class Member implements ConsensusOwner {
       parts.state.backend.appliedIndex,
     );
     this.#leadership = new Leadership(this.#consensus, options);
+    this.#appliedWaits = new AppliedWaits(options.clock);
   }
 
   // --- life
@@ -314,6 +317,7 @@ export class Member implements ConsensusOwner {
     this.#snapshots.stop();
     this.#compaction.stop();
     this.#leadership.stop();
+    this.#appliedWaits.stop();
     this.#consensus.stop();
     this.#pending.failAll("Stopped");
     for (const pending of this.#pendingChanges.values()) pending.handler.failed(pending, "Stopped");
@@ -474,12 +478,26 @@ export class Member implements ConsensusOwner {
    * after a pause a round of reads finds out (known failures LE-01, LE-02).
    */
   confirmLeadership(done: (isLeader: boolean) => void): void {
+    if (!this.isLeader || this.leadsBeyondDoubt) done(this.isLeader);
+    else this.read({ readReady: () => done(this.isLeader), readFailed: () => done(false) });
+  }
+
+  /** It leads, and its clock has not stood still. Hot: every keep-alive asks. */
+  get leadsBeyondDoubt(): boolean {
     const sinceTickMs = this.options.clock.monotonicMs() - this.#consensus.lastTickMs;
-    if (!this.isLeader || sinceTickMs <= TRUSTED_TICKS * this.options.heartbeatMs) {
-      done(this.isLeader);
-      return;
-    }
-    this.read({ readReady: () => done(this.isLeader), readFailed: () => done(false) });
+    return this.isLeader && sinceTickMs <= TRUSTED_TICKS * this.options.heartbeatMs;
+  }
+
+  /** Calls back, perhaps at once, when everything committed so far is applied here, or that took longer than a second. */
+  whenApplied(done: AppliedDone): void {
+    if (this.#isStopping) done("Stopped");
+    else if (this.appliedIndex >= this.commitIndex) done(null);
+    else this.#appliedWaits.add(this.commitIndex, done);
+  }
+
+  /** Answers given by a timer or another member's answer may leave; those of a turn do by themselves. */
+  flush(): void {
+    this.#owner.flush();
   }
 
   /** Hands leadership to a voter; for a leader. */
@@ -582,6 +600,7 @@ export class Member implements ConsensusOwner {
   }
 
   turnEnded(): void {
+    this.#appliedWaits.release(this.appliedIndex);
     this.#owner.flush();
   }
 
@@ -696,20 +715,37 @@ export class Member implements ConsensusOwner {
   #tick(): void {
     this.#consensus.tick();
     this.#leadership.tick();
+    this.#appliedWaits.expire();
   }
 
   #sweep(): void {
     const nowMs = this.options.clock.monotonicMs();
-    const isLeaderless = this.#consensus.leader === NO_NODE;
-    // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
-    const reason = isLeaderless ? "ContextDeadlineExceeded" : "Timeout";
-    this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, reason);
-    for (const [idLow, { call }] of this.#pendingChanges)
-      if (call?.isOpen === false) this.#pendingChanges.delete(idLow);
+    this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, this.#timeoutOf);
+    this.#endChanges(nowMs - this.requestTimeoutMs);
     this.#expireLeases();
     this.#rest(nowMs);
     this.#owner.flush();
   }
+
+  /** A change waits as long as its caller does; what another member asked for, as long as that member would. */
+  #endChanges(beforeMs: number): void {
+    for (const pending of this.#pendingChanges.values()) {
+      const { idLow, call, handler, startedMs } = pending;
+      if (call === null ? startedMs >= beforeMs : call.isOpen) continue;
+      this.#pendingChanges.delete(idLow);
+      if (call === null) handler.failed(pending, "Timeout");
+    }
+  }
+
+  readonly #timeoutOf = (pending: Pending): ErrorKind => {
+    // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
+    if (!pending.isProposed) return "ContextDeadlineExceeded";
+    return this.#leadership.timeoutOf(pending.startedMs, {
+      memberId: this.id,
+      memberIds: this.membership.members().map(({ id }) => id),
+      activeSinceMs: (id) => this.network.activeSinceMs(id),
+    });
+  };
 
   /** Once per lull. */
   #rest(nowMs: number): void {

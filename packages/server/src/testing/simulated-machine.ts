@@ -21,6 +21,7 @@ import { memberOptionsOf } from "../member/member-options.ts";
 import { createLog, openMember, type World } from "../member/open-member.ts";
 import type { PeerNetwork } from "../peers/peer-network.ts";
 import { allMethods } from "../services/all.ts";
+import { type LeaderLink, NO_LEADER_LINK } from "../services/leader-link.ts";
 import { FakeCall } from "./fake-call.ts";
 import { SimulatedDatabases } from "./simulated-databases.ts";
 
@@ -48,6 +49,8 @@ export interface ProcessWorld {
   readonly opened?: (parts: MemberParts) => void;
   /** Who the member is when it has no log yet. Default: a member of the new cluster that the settings describe. */
   readonly identity?: Bootstrap;
+  /** The way of services to the leader. Default: none. */
+  readonly leaderLink?: LeaderLink;
   /** Over the options that follow from the settings. */
   readonly memberOptions?: Partial<MemberOptions>;
 }
@@ -144,7 +147,9 @@ export class SimulatedMachine {
       },
       resting: () => {},
     });
-    this.#methods = new Map(allMethods(this.member));
+    this.#methods = new Map(
+      allMethods(this.member, { ...this.config, leaderLink: process.leaderLink ?? NO_LEADER_LINK }),
+    );
     return this.member;
   }
 
