@@ -19,7 +19,7 @@ import { Member } from "./member/member.ts";
 import { memberOptionsOf } from "./member/member-options.ts";
 import { conditionOf } from "./member-condition.ts";
 import { ServerMetrics } from "./metrics/server-metrics.ts";
-import { askVersionsOf, discover } from "./outward.ts";
+import { askVersionsOf, discover, leaderLinkOf } from "./outward.ts";
 import { checkDialler } from "./peers/peer-certificates.ts";
 import { PeerClient } from "./peers/peer-client.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "./peers/peer-network.ts";
@@ -120,7 +120,7 @@ export class RunningServer {
         minClusterVersion: VERSIONS.minCluster,
         peerUrls: config.advertisePeerUrls,
         owner,
-        requests: peerRequestsOf(member),
+        requests: peerRequestsOf(member, config),
         timers: world.timers,
         clock: world.clock,
         log: log.for("rafthttp/transport"),
@@ -144,7 +144,9 @@ export class RunningServer {
     const condition = conditionOf(this.#member, metrics);
     const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
     this.#rpc = new RpcServer({
-      methods: new Map(allMethods(this.#member)),
+      methods: new Map(
+        allMethods(this.#member, { ...config, leaderLink: leaderLinkOf(client, this.#member.requestTimeoutMs) }),
+      ),
       limits: {
         maxMessageBytes: config.maxRequestBytes + 512 * 1024,
         maxConcurrentStreams: config.maxConcurrentStreams,

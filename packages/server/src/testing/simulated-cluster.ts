@@ -7,8 +7,8 @@
 import type { Message } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
 import { assert } from "@quorate/world";
+import type { Bootstrap } from "../bootstrap/bootstrap.ts";
 import type { MemberOptions } from "../member/member.ts";
-import type { Identity } from "../member/open-member.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { PeerRequests } from "../peers/peer-requests.ts";
 import type { LeaderLink } from "../services/leader-link.ts";
@@ -60,7 +60,14 @@ export class SimulatedCluster {
     const added = members.find((each) => each.peerUrls.includes(peerUrlOf(name)));
     assert(added !== undefined, "a machine joins as the member that was added for it");
     const { clusterId } = this.leader.member.membership;
-    const identity: Identity = { kind: "join", memberId: added.id, clusterId, members };
+    const identity: Bootstrap = {
+      kind: "join",
+      memberId: added.id,
+      clusterId,
+      members,
+      token: "",
+      srvServerName: null,
+    };
     return this.#boot(name, { "initial-cluster": `${name}=${peerUrlOf(name)}` }, identity);
   }
 
@@ -106,7 +113,7 @@ export class SimulatedCluster {
     this.settle();
   }
 
-  async #boot(name: string, settings: Settings, identity: Identity | null): Promise<ClusterMachine> {
+  async #boot(name: string, settings: Settings, identity: Bootstrap | null): Promise<ClusterMachine> {
     const machine = new ClusterMachine({
       random: new SeededRandom(this.machines.length + 1),
       settings: { name, "initial-advertise-peer-urls": peerUrlOf(name), ...settings, ...this.#settings },
