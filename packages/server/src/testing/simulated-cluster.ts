@@ -4,6 +4,7 @@
  *
  *   machine ── send ──▶ next turn ──▶ another machine        leader link ──▶ next turn ──▶ peerRequestsOf(leader)
  */
+import type { Init, MessageType } from "@quorate/api/messages";
 import type { Message } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
 import { assert } from "@quorate/world";
@@ -82,6 +83,21 @@ export class SimulatedCluster {
   reconnect(machine: ClusterMachine): void {
     machine.isCutOff = false;
     machine.connectedSinceMs = this.world.nowMs;
+  }
+
+  /** Sends, settles, and decodes the one answer. Throws if the call failed, as "code: text", or waits. */
+  call<Request extends object, Response extends object>(
+    machine: ClusterMachine,
+    path: string,
+    requestType: MessageType<Request>,
+    request: Init<Request>,
+    responseType: MessageType<Response>,
+  ): Response {
+    const call = machine.send(path, requestType, request);
+    this.settle();
+    if (call.status === null) throw new Error(`${path} waits`);
+    if (call.status.code !== 0) throw new Error(`${call.status.code}: ${call.status.message}`);
+    return responseType.decode(call.messages[0]!, 0, call.messages[0]!.length);
   }
 
   settle(): void {
