@@ -46,6 +46,27 @@ test("members, removed members and the version are where etcd looks for them", (
   assert.equal(JSON.parse(Buffer.from(bytes).toString()).CurrentIndex, 5);
 });
 
+test("the tree is the one that etcd 3.7 writes", () => {
+  const membership = new Membership(1n, new FakeTables());
+  membership.add({ ...empty, id: 0xad8306525251c2dcn, peerUrls: ["http://127.0.0.1:34580"] });
+  membership.setAttributes(0xad8306525251c2dcn, "s", ["http://127.0.0.1:34579"]);
+  membership.setClusterVersion("3.7.0");
+  const node = (path: string, index: number, value: string, children: string): string =>
+    `{"Path":"${path}","CreatedIndex":${index},"ModifiedIndex":${index},"ExpireTime":"0001-01-01T00:00:00Z",` +
+    `"Value":${JSON.stringify(value)},"Children":${children}}`;
+  const member = "/0/members/ad8306525251c2dc";
+  const attributes = node(`${member}/attributes`, 2, '{"name":"s","clientURLs":["http://127.0.0.1:34579"]}', "null");
+  const raftAttributes = node(`${member}/raftAttributes`, 1, '{"peerURLs":["http://127.0.0.1:34580"]}', "null");
+  const files = node(member, 1, "", `{"attributes":${attributes},"raftAttributes":${raftAttributes}}`);
+  const members = node("/0/members", 1, "", `{"ad8306525251c2dc":${files}}`);
+  const cluster = node("/0", 0, "", `{"members":${members},"version":${node("/0/version", 3, "3.7.0", "null")}}`);
+  const root = node("/", 0, "", `{"0":${cluster},"1":${node("/1", 0, "", "{}")}}`);
+  assert.equal(
+    Buffer.from(encodeV2Store(membership)).toString(),
+    `{"Root":${root},"CurrentIndex":3,"CurrentVersion":2}`,
+  );
+});
+
 test("the bytes depend on who is in the cluster, not on how that came about", () => {
   const one = new Membership(1n, new FakeTables());
   const other = new Membership(1n, new FakeTables());

@@ -75,6 +75,11 @@ async function run(config: Config, args: readonly string[], log: ZapLog): Promis
     server = await RunningServer.start(config, log);
   } catch (error) {
     if (error instanceof BrokenInvariant) throw error;
+    if ((error as { kind?: string }).kind === "Discovery") {
+      log.warn("failed to bootstrap; discovery token was already used", { error });
+      log.warn("do not reuse discovery token; generate a new one to bootstrap a cluster");
+      return 1;
+    }
     log.fatal("discovery failed", { error });
     return 1;
   }
@@ -84,6 +89,19 @@ async function run(config: Config, args: readonly string[], log: ZapLog): Promis
       process.exit(1);
     };
     let isStopping = false;
+    server.onRemoved = () => {
+      if (isStopping) return;
+      isStopping = true;
+      log.warn("server error", { error: "the member has been permanently removed from the cluster" });
+      log.warn("data-dir used by this member must be removed");
+      server.stop().then(
+        () => resolve(0),
+        (error: unknown) => {
+          log.fatal("failed to stop cleanly", { error });
+          resolve(1);
+        },
+      );
+    };
     const stopFor = (signal: "SIGINT" | "SIGTERM"): void => {
       if (isStopping) return;
       isStopping = true;

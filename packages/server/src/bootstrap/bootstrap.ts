@@ -49,7 +49,9 @@ export function bootstrapHardState(entries: readonly Entry[]): HardState {
 
 export interface ForcedStart {
   readonly self: bigint;
-  /** Members, learners among them, of the configuration as of the last committed entry. */
+  /** Voters of the configuration as of the last committed entry. */
+  readonly voterIds: readonly bigint[];
+  /** All its members, learners among them. */
   readonly memberIds: readonly bigint[];
   /** Of the log as it is. */
   readonly term: Term;
@@ -58,16 +60,18 @@ export interface ForcedStart {
 }
 
 /**
- * The entries that --force-new-cluster appends and declares committed: every other member is removed. If we are no member
- * ourselves, we are added first, because there is never a configuration without voters; with etcd's placeholder for our
+ * The entries that --force-new-cluster appends and declares committed: every other member is removed. If we do not vote, we
+ * are promoted or added first, because there is never a configuration without voters; with etcd's placeholder for our
  * peer URL, which the operator corrects with `member update`.
  */
-export function forcedEntries({ self, memberIds, term, lastIndex }: ForcedStart): Entry[] {
+export function forcedEntries({ self, voterIds, memberIds, term, lastIndex }: ForcedStart): Entry[] {
   const others = memberIds.filter((id) => id !== self).sort(ascending);
   const changes = others.map((id) => encodeChange({ kind: "remove", id }));
   if (!memberIds.includes(self)) {
     const member = { id: self, peerUrls: ["http://localhost:2380"], isLearner: false, name: "", clientUrls: [] };
     changes.unshift(encodeChange({ kind: "add", member }));
+  } else if (!voterIds.includes(self)) {
+    changes.unshift(encodeChange({ kind: "promote", id: self }));
   }
   return changes.map((change, at) => {
     const data = encodeConfChange({ id: 0n, ...change });

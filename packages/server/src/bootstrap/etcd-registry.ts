@@ -83,7 +83,7 @@ class EtcdRegistry implements Registry {
     for (const client of this.#clients) client.close();
   }
 
-  async #call<Request, Response>(
+  async #call<Request extends object, Response extends object>(
     path: string,
     requestType: MessageType<Request>,
     request: Init<Request>,
@@ -207,7 +207,11 @@ function parseEndpoint(text: string, discovery: DiscoveryConfig): Endpoint {
   const host = hostPort[1] ?? hostPort[2]!;
   const port = Number(hostPort[3] ?? "2379");
   const hasTls = !discovery.insecureTransport || discovery.certFile !== null || discovery.caFile !== null;
-  return { isTls: scheme === "https" || (scheme === "" && hasTls), authority: `${host}:${port}`, to: { host, port } };
+  return {
+    isTls: scheme === "https" || (scheme === "" && hasTls),
+    authority: `${host.includes(":") ? `[${host}]` : host}:${port}`,
+    to: { host, port },
+  };
 }
 
 function tlsOptions(discovery: DiscoveryConfig): ConnectionOptions {

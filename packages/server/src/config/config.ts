@@ -9,6 +9,7 @@ import { ConfigError, isTrue, type Settings } from "./command-line.ts";
 import { parseDurationMs } from "./duration.ts";
 import { type FeatureGates, featureGatesProblem, InvalidFeatureGate, parseFeatureGates } from "./feature-gates.ts";
 import { FLAG_BY_NAME, FLAGS } from "./flags.ts";
+import { type PeerTlsConfig, peerListenProblem, peerTlsOf } from "./peer-tls.ts";
 import { advertiseProblem, isTls, listenProblem, parseUrls, type ServiceUrl } from "./urls.ts";
 
 export interface Config {
@@ -58,6 +59,7 @@ export interface Config {
   readonly keepaliveIntervalMs: number;
   readonly keepaliveTimeoutMs: number;
   readonly tls: TlsConfig | null;
+  readonly peerTls: PeerTlsConfig | null;
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
   readonly extensiveMetrics: boolean;
@@ -69,6 +71,8 @@ export interface Config {
   readonly compactionBatchLimit: number;
   readonly compactionSleepMs: number;
   readonly progressNotifyMs: number;
+  /** Feature gate LeaseCheckpoint. */
+  readonly leaseCheckpoint: boolean;
 }
 
 export type { ClusterMember };
@@ -115,13 +119,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
   const truth = (name: string): boolean => isTrue(text(name));
   const duration = (name: string): number => parseDurationMs(text(name))!;
   const orDefault = (value: number, otherwise: number): number => (value === 0 ? otherwise : value);
-  const urls = (name: string): ServiceUrl[] => {
-    try {
-      return parseUrls(text(name));
-    } catch (error) {
-      throw new ConfigError((error as Error).message, { cause: error });
-    }
-  };
+  const urls = (name: string): ServiceUrl[] => refusing(() => parseUrls(text(name)));
   refuseWhatIsNotBuilt(settings);
 
   const gates = gatesOf(text("feature-gates"));
@@ -170,8 +168,10 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
       );
     }
   }
+  const peerTls = refusing(() => peerTlsOf(text, truth, tlsVersionsOf(text)));
   for (const url of listenPeerUrls) {
-    if (isTls(url)) throw new ConfigError(`TLS on the peer port is not supported yet (${url.text})`);
+    const problem = peerListenProblem(url, peerTls);
+    if (problem !== null) throw new ConfigError(problem);
   }
 
   if (text("logger") !== "zap") throw new ConfigError(`unknown logger option "${text("logger")}"`);
@@ -222,6 +222,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     keepaliveIntervalMs: duration("grpc-keepalive-interval"),
     keepaliveTimeoutMs: duration("grpc-keepalive-timeout"),
     tls,
+    peerTls,
     cors: list(text("cors")),
     hostWhitelist: list(text("host-whitelist")),
     extensiveMetrics: text("metrics") === "extensive",
@@ -232,6 +233,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     slowApplyMs: duration("warning-apply-duration"),
     compactionBatchLimit: orDefault(number("compaction-batch-limit"), 1000),
     compactionSleepMs: orDefault(duration("compaction-sleep-interval"), 10),
+    leaseCheckpoint: false,
     progressNotifyMs: Math.max(100, orDefault(duration("watch-progress-notify-interval"), 600_000)),
   };
 }
@@ -282,6 +284,18 @@ function tlsOf(text: (name: string) => string, truth: (name: string) => boolean)
   if (certFile === "" || keyFile === "") {
     throw new ConfigError(`KeyFile and CertFile must both be present[key: ${keyFile}, cert: ${certFile}]`);
   }
+  const trustedCaFile = text("trusted-ca-file");
+  return {
+    certFile,
+    keyFile,
+    trustedCaFile: trustedCaFile === "" ? null : trustedCaFile,
+    requireClientCertificate: truth("client-cert-auth") || trustedCaFile !== "",
+    ...tlsVersionsOf(text),
+  };
+}
+
+/** Of both ports. */
+function tlsVersionsOf(text: (name: string) => string): Pick<TlsConfig, "minVersion" | "maxVersion"> {
   const version = (value: string): "TLSv1.2" | "TLSv1.3" => {
     if (value === "TLS1.2" || value === "") return "TLSv1.2";
     if (value === "TLS1.3") return "TLSv1.3";
@@ -292,15 +306,16 @@ function tlsOf(text: (name: string) => string, truth: (name: string) => boolean)
   if (minVersion === "TLSv1.3" && maxVersion === "TLSv1.2") {
     throw new ConfigError("min version (TLS1.3) is greater than max version (TLS1.2)");
   }
-  const trustedCaFile = text("trusted-ca-file");
-  return {
-    certFile,
-    keyFile,
-    trustedCaFile: trustedCaFile === "" ? null : trustedCaFile,
-    requireClientCertificate: truth("client-cert-auth") || trustedCaFile !== "",
-    minVersion,
-    maxVersion,
-  };
+  return { minVersion, maxVersion };
+}
+
+/** What `parse` throws is about the configuration. */
+function refusing<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new ConfigError((error as Error).message, { cause: error });
+  }
 }
 
 function checkAdvertised(peer: readonly ServiceUrl[], client: readonly ServiceUrl[]): void {

@@ -27,7 +27,7 @@ async function listening(
     },
     http: (_request: unknown, respond: (response: ReturnType<typeof text>) => void) => respond(text(200, "here")),
   };
-  const listener = new Listener([url], null, silentLog, decideMs);
+  const listener = new Listener([url], null, silentLog, { decideMs });
   await listener.listen();
   return { listener, path, grpc, open: () => listener.open(handlers) };
 }

@@ -539,7 +539,13 @@ test("a snapshot is installed alone: what follows is saved and applied behind it
   assert.deepEqual(bench.events, ["install 9 commit 9"]);
   assert.equal(bench.consensus.isInstalling(9), true);
   const next = new Entry(EntryType.Normal, term(1), index(10), Buffer.from("x"));
-  bench.step(MessageType.App, 2n, { term: term(1), logTerm: term(1), index: index(9), entries: [next], commit: index(10) });
+  bench.step(MessageType.App, 2n, {
+    term: term(1),
+    logTerm: term(1),
+    index: index(9),
+    entries: [next],
+    commit: index(10),
+  });
   assert.deepEqual(bench.events, ["install 9 commit 9"]);
   assert.equal(bench.sent.filter((each) => each.type === MessageType.AppResp).length, 0);
   bench.installs.shift()!();
@@ -559,7 +565,10 @@ test("what was being saved when a snapshot came is saved first, with the hard st
   const metadata = { index: index(9), term: term(1), confState };
   bench.step(MessageType.Snap, 2n, { term: term(1), snapshot: { data: new Uint8Array(0), metadata } });
   assert.equal(bench.saves[0]!.hardState!.commit, 1);
-  assert.equal(bench.events.some((each) => each.startsWith("install")), false);
+  assert.equal(
+    bench.events.some((each) => each.startsWith("install")),
+    false,
+  );
   bench.durable();
   assert.equal(bench.events.at(-1), "install 9 commit 9");
 });
@@ -572,7 +581,10 @@ test("a leader whose log does not answer for an election timeout falls silent", 
   bench.tick(900);
   bench.sent.length = 0;
   bench.tick(500);
-  assert.deepEqual(bench.sent.filter((each) => each.type === MessageType.Heartbeat), []);
+  assert.deepEqual(
+    bench.sent.filter((each) => each.type === MessageType.Heartbeat),
+    [],
+  );
   bench.durable();
   bench.tick(100);
   assert.notEqual(bench.sent.filter((each) => each.type === MessageType.Heartbeat).length, 0);
@@ -585,5 +597,8 @@ test("a configuration change waits for a leader and is proposed then", () => {
   assert.deepEqual(bench.saves, []);
   bench.lead();
   const stored = bench.storage.entries(index(1), index(bench.storage.lastIndex() + 1), 1e6)!;
-  assert.deepEqual(stored.map((each) => each.type), [EntryType.Normal, EntryType.ConfChange]);
+  assert.deepEqual(
+    stored.map((each) => each.type),
+    [EntryType.Normal, EntryType.ConfChange],
+  );
 });

@@ -292,8 +292,19 @@ export class Consensus {
     for (let i = 0; i < ticks; i++) this.#raft.tick();
   }
 
+  /**
+   * The leader's process has ended, as far as can be seen from here: there is none for us any more, so that we may vote at
+   * once instead of waiting the election timeout out.
+   */
+  forgetLeader(): void {
+    if (this.#isStopped) return;
+    this.#raft.forgetLeader();
+    this.#schedule();
+  }
+
   /** Starts an election now: a single voter need not wait to find out that it is alone. */
   campaign(): void {
+    if (this.#isStopped) return;
     this.#raft.campaign();
     this.#turn();
   }

@@ -17,8 +17,8 @@ import { SeededRandom } from "@quorate/wal/testing";
 import { silentLog } from "@quorate/world";
 import { type Config, configOf } from "../config/config.ts";
 import { ManualWorld } from "../testing/manual-world.ts";
-import { NodeDisk } from "../world/disk.ts";
 import { identityOf } from "../testing/simulated-machine.ts";
+import { NodeDisk } from "../world/disk.ts";
 import { type OpenedMember, openDataDirectory } from "./data-directory.ts";
 import type { World } from "./open-member.ts";
 

@@ -19,11 +19,12 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs
 import { dirname } from "node:path";
 import { Wal } from "@quorate/wal";
 import type { Disk, Log } from "@quorate/world";
+import type { Bootstrap } from "../bootstrap/bootstrap.ts";
 import type { Config } from "../config/config.ts";
 import { DirectoryLock } from "../world/directory-lock.ts";
 import { LmdbDatabases } from "./lmdb-databases.ts";
 import type { MemberParts } from "./member.ts";
-import { createLog, DataDirectoryError, type Identity, openMember, type World } from "./open-member.ts";
+import { createLog, DataDirectoryError, openMember, type World } from "./open-member.ts";
 
 export interface OpenedMember {
   readonly parts: MemberParts;
@@ -39,7 +40,7 @@ export function snapshotDirectoryOf(config: Config): string {
 export async function openDataDirectory(
   config: Config,
   world: World,
-  discover: () => Promise<Identity>,
+  discover: () => Promise<Bootstrap>,
 ): Promise<OpenedMember> {
   const memberDirectory = `${config.dataDirectory}/member`;
   refuseForeign(memberDirectory, config.walDirectory);
@@ -53,8 +54,8 @@ export async function openDataDirectory(
       locks.push(await DirectoryLock.acquire(config.walDirectory));
     }
     const databases = new LmdbDatabases(memberDirectory, snapshotDirectoryOf(config), world.log);
-    let identity: Promise<Identity> | null = null;
-    const identify = (): Promise<Identity> => {
+    let identity: Promise<Bootstrap> | null = null;
+    const identify = (): Promise<Bootstrap> => {
       identity ??= discover();
       return identity;
     };

@@ -17,6 +17,7 @@ export function memberOptionsOf(config: Config, world: World, outward: Outward):
     clientUrls: config.advertiseClientUrls,
     serverVersion: VERSIONS.etcd,
     advanceFirstElection: config.advanceFirstElection,
+    preVote: config.preVote,
     maxLearners: config.maxLearners,
     quotaBytes: config.quotaBytesConfigured === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBytesConfigured,
     maxTxnOps: config.maxTxnOps,

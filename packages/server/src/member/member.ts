@@ -36,8 +36,6 @@ import {
 } from "@quorate/membership";
 import { type Backend, type Store, WatchHub } from "@quorate/mvcc";
 import {
-  type ConfChange,
-  type ConfState,
   type Entry,
   type HardState,
   type Message,
@@ -99,6 +97,7 @@ export interface MemberOptions {
   readonly electionTicks: number;
   /** A member that starts among others does not wait the first election timeout out. */
   readonly advanceFirstElection: boolean;
+  readonly preVote: boolean;
   /** Must be the same on every member. */
   readonly maxLearners: number;
   /** Between two records of a lease's remaining time; null: none are made. */
@@ -116,8 +115,8 @@ export interface MemberOptions {
   /** An entry that takes longer to apply is logged. */
   readonly slowApplyMs: number;
   readonly progressNotifyMs: number;
-  /** Makes the way to the other members, and tells it whom to serve. */
-  readonly network: (owner: PeerNetworkOwner) => PeerNetwork;
+  /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
+  readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
   readonly askVersions: AskVersions;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -168,6 +167,8 @@ const VERSION_CHECK_MS = 4000;
 const FIRST_ELECTION_TICKS = 2;
 /** A leader whose clock has ticked so lately knows that it leads: etcd's. */
 const TRUSTED_TICKS = 3;
+/** Those who saw the leader end stand for election within this time, each at a moment of its own. */
+const SUCCESSION_MS = 200;
 /** Between learning that we were removed and ending: etcd's. */
 const REMOVED_STOP_MS = 1000;
 const NO_USER = new Uint8Array(0);
@@ -246,7 +247,7 @@ export class Member implements ConsensusOwner {
         },
       },
     );
-    this.network = options.network(this.#networkOwner());
+    this.network = options.network(this.#networkOwner(), this);
     this.#consensus = new Consensus(
       {
         raft: parts.raft,
@@ -629,7 +630,10 @@ export class Member implements ConsensusOwner {
         this.#logChange("promote member", { "promoted-member-id": idText(change.id) });
         return;
       case "updatePeerUrls":
-        this.#logChange("updated member", { "updated-remote-peer-id": idText(change.id), "updated-remote-peer-urls": change.peerUrls });
+        this.#logChange("updated member", {
+          "updated-remote-peer-id": idText(change.id),
+          "updated-remote-peer-urls": change.peerUrls,
+        });
         this.#addPeer(this.membership.member(change.id)!);
         return;
       case "remove":
@@ -643,7 +647,11 @@ export class Member implements ConsensusOwner {
   }
 
   #logChange(text: string, fields: Record<string, unknown>): void {
-    this.options.log.info(text, { "cluster-id": idText(this.membership.clusterId), "local-member-id": idText(this.id), ...fields });
+    this.options.log.info(text, {
+      "cluster-id": idText(this.membership.clusterId),
+      "local-member-id": idText(this.id),
+      ...fields,
+    });
   }
 
   #addPeer(peer: ClusterMember): void {
@@ -779,12 +787,27 @@ export class Member implements ConsensusOwner {
         if (!this.membership.isRemoved(message.from)) this.#consensus.step(message);
       },
       receiveSnapshot: (message, path, done) => this.#snapshots.receive(message, path, done),
+      peerGone: (id) => this.#peerGone(id),
       reportUnreachable: (id) => this.#consensus.reportUnreachable(id),
       reportSnapshot: (id, status) => this.#consensus.reportSnapshot(id, status),
       openSnapshot: (message, done) => this.#snapshots.open(message, done),
       isRemoved: (id) => this.membership.isRemoved(id),
       removedFromCluster: () => this.#removedFromCluster(),
     };
+  }
+
+  /**
+   * A leader whose process has ended need not be waited for. Whoever sees it forgets the leader, and after a moment, by chance
+   * not the same for all, stands for election. If we are the only one who cannot reach it, the others refuse the pre-vote,
+   * and its next heartbeat makes us follow again (RA-09, RA-11); so this is not done without pre-vote.
+   */
+  #peerGone(id: NodeId): void {
+    if (id !== this.leader || this.isLeader || this.isLearner || !this.options.preVote || this.#isStopping) return;
+    this.options.log.info("the leader has ended; standing for election soon", { "leader-member-id": idText(id) });
+    this.#consensus.forgetLeader();
+    this.options.timers.after(this.options.random.below(SUCCESSION_MS), () => {
+      if (!this.#isStopping && this.leader === NO_NODE) this.#consensus.campaign();
+    });
   }
 
   /** The voter that has been within reach for longest; null if we do not lead or there is none. */
@@ -867,7 +890,11 @@ export class Member implements ConsensusOwner {
     this.#applier = this.#applierOf(state, term);
     this.#attach(state);
     this.hub.restored(state.store);
-    this.#parts.logStorage.flushed({ index: state.backend.appliedIndex as Snapshot["metadata"]["index"], term, confState: state.confState });
+    this.#parts.logStorage.flushed({
+      index: state.backend.appliedIndex as Snapshot["metadata"]["index"],
+      term,
+      confState: state.confState,
+    });
     for (const peer of old.membership.members()) {
       if (peer.id !== this.id && state.membership.member(peer.id) === undefined) this.network.removePeer(peer.id);
     }

@@ -12,11 +12,12 @@
  *    snapshot mark allows, because a mark follows what it speaks of;
  *  - the checkpoint of the key index is a cache: whatever is wrong with it, the member opens.
  */
-import { encodeChange, idText, type Member as ClusterMember } from "@quorate/membership";
+import { type Member as ClusterMember, idText } from "@quorate/membership";
 import { Backend, type Storage } from "@quorate/mvcc";
-import { Entry, EntryType, encodeConfChange, type HardState, index, NO_NODE, RawNode, type Term, term } from "@quorate/raft";
+import { type Entry, type HardState, index, RawNode, type Term } from "@quorate/raft";
 import { Wal } from "@quorate/wal";
 import type { Clock, Disk, Log, Random, Timers } from "@quorate/world";
+import { type Bootstrap, bootstrapEntries, bootstrapHardState } from "../bootstrap/bootstrap.ts";
 import type { Config } from "../config/config.ts";
 import { AppliedState } from "./applied-state.ts";
 import type { Databases } from "./databases.ts";
@@ -43,16 +44,6 @@ export interface World {
   readonly segmentBytes?: number;
 }
 
-/** Who a new member is, and among whom: found out before it has a log (bootstrap/). */
-export interface Identity {
-  /** "new": the members begin the cluster together. "join": it runs, and its leader will send what is in the log. */
-  readonly kind: "new" | "join";
-  readonly memberId: bigint;
-  readonly clusterId: bigint;
-  /** All of them, ourselves included. */
-  readonly members: readonly ClusterMember[];
-}
-
 export interface OpenOptions {
   readonly config: Config;
   /** All databases found; each of them complete. Those that are not used are discarded. */
@@ -61,7 +52,7 @@ export interface OpenOptions {
   readonly indexPath: string;
   readonly world: World;
   /** Asked only while the log is empty. */
-  readonly identify: () => Promise<Identity>;
+  readonly identify: () => Promise<Bootstrap>;
 }
 
 const MAX_SIZE_PER_MESSAGE_BYTES = 1024 * 1024;
@@ -77,16 +68,16 @@ const IDENTITY_BYTES = 16;
 const JOINED = 1;
 
 /** An empty log that says who we are; the entries that begin the cluster follow when it is opened. */
-export function createLog(identity: Identity, directory: string, world: World): void {
+export function createLog(bootstrap: Bootstrap, directory: string, world: World): void {
   Wal.create({
     disk: world.disk,
     directory,
-    metadata: encodeIdentity(identity),
+    metadata: encodeIdentity(bootstrap),
     random: world.random,
     log: world.log,
     ...segmentSize(world),
   }).close();
-  const { memberId, clusterId } = identity;
+  const { memberId, clusterId } = bootstrap;
   world.log.info("starting local member", { "local-member-id": idText(memberId), "cluster-id": idText(clusterId) });
 }
 
@@ -122,23 +113,27 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
   const stateOptions = { ...stateOptionsOf(config), clusterId, clock, log };
   const state = AppliedState.open(used.storage, stateOptions, indexFile.reader());
   const { flushedIndex, flushedTerm } = state.backend;
-  const logStorage = new StoredLog({ index: index(flushedIndex), term: flushedTerm as Term, confState: state.confState });
+  const logStorage = new StoredLog({
+    index: index(flushedIndex),
+    term: flushedTerm as Term,
+    confState: state.confState,
+  });
   let firstPeers: readonly ClusterMember[] = [];
   if (replay.lastIndex === 0) {
-    const identity = await options.identify();
-    if (identity.memberId !== memberId) {
+    const bootstrap = await options.identify();
+    if (bootstrap.memberId !== memberId) {
       throw new DataDirectoryError(
-        `${config.walDirectory} was created for member ${idText(memberId)}, but the configuration describes member ${idText(identity.memberId)}`,
+        `${config.walDirectory} was created for member ${idText(memberId)}, but the configuration describes member ${idText(bootstrap.memberId)}`,
       );
     }
-    firstPeers = identity.members;
+    firstPeers = bootstrap.members;
     if (!isJoined) {
-      const { entries, hardState } = await beginCluster(identity, wal);
+      const { entries, hardState } = await beginCluster({ ...bootstrap, kind: "new" }, wal);
       logStorage.append(entries);
       logStorage.setHardState(hardState);
     }
   } else {
-    const replayed = config.forceNewCluster ? await forceNewCluster({ replay, wal, state, memberId, config, log }) : replay;
+    const replayed = config.forceNewCluster ? await forceNewCluster({ replay, wal, state, memberId, log }) : replay;
     logStorage.restore(replayed, flushedIndex);
   }
   const raft = new RawNode({
@@ -193,13 +188,9 @@ export function stateOptionsOf(config: Config): {
  * The log of a member of a new cluster begins with one committed entry per member, the same in every log (etcd's
  * bootstrap). A crash before it was written leaves a log without entries, and the next start writes it.
  */
-function beginCluster(identity: Identity, wal: Wal): Promise<{ entries: Entry[]; hardState: HardState }> {
-  const members = [...identity.members].sort((a, b) => (a.id < b.id ? -1 : 1));
-  const entries = members.map((member, i) => {
-    const change = { id: 0n, ...encodeChange({ kind: "add", member }) };
-    return new Entry(EntryType.ConfChange, term(1), index(i + 1), encodeConfChange(change));
-  });
-  const hardState: HardState = { term: term(1), vote: NO_NODE, commit: index(entries.length) };
+function beginCluster(bootstrap: Bootstrap, wal: Wal): Promise<{ entries: Entry[]; hardState: HardState }> {
+  const entries = bootstrapEntries(bootstrap);
+  const hardState = bootstrapHardState(entries);
   return new Promise((resolve, reject) => {
     wal.save(entries, hardState, (error) => {
       if (error === null) resolve({ entries, hardState });
@@ -208,7 +199,7 @@ function beginCluster(identity: Identity, wal: Wal): Promise<{ entries: Entry[];
   });
 }
 
-function encodeIdentity({ kind, memberId, clusterId }: Identity): Uint8Array {
+function encodeIdentity({ kind, memberId, clusterId }: Bootstrap): Uint8Array {
   const bytes = Buffer.alloc(kind === "join" ? IDENTITY_BYTES + 1 : IDENTITY_BYTES);
   bytes.writeBigUInt64BE(memberId, 0);
   bytes.writeBigUInt64BE(clusterId, 8);

@@ -11,7 +11,7 @@
  */
 import { encodeV2Store } from "@quorate/membership";
 import type { DatabaseCut } from "@quorate/mvcc";
-import { index, Message, MessageType, type SnapshotMetadata, type Term } from "@quorate/raft";
+import { EMPTY_CONF_STATE, index, Message, MessageType, type SnapshotMetadata, type Term } from "@quorate/raft";
 import { assert, type Clock, type Log, type Timers } from "@quorate/world";
 import type { OutgoingSnapshot } from "../peers/peer-network.ts";
 import { AppliedState, type AppliedStateOptions } from "./applied-state.ts";
@@ -211,7 +211,7 @@ export class SnapshotExchange {
     const message = new Message(MessageType.Snap, asked.to, asked.from);
     message.term = asked.term;
     const metadata = {
-      confState: parseConfState(Buffer.from(cut.confState).toString()),
+      confState: cut.confState === null ? EMPTY_CONF_STATE : parseConfState(Buffer.from(cut.confState).toString()),
       index: index(cut.appliedIndex),
       term: cut.appliedTerm as Term,
     };

@@ -4,7 +4,7 @@
  */
 import { RaftOp } from "@quorate/api";
 import { ClusterVersionSetRequest } from "@quorate/api/messages";
-import { decideClusterVersion, type Member as ClusterMember, type Membership } from "@quorate/membership";
+import { type Member as ClusterMember, decideClusterVersion, type Membership } from "@quorate/membership";
 import type { Log } from "@quorate/world";
 import type { ProposalHandler } from "./pending.ts";
 

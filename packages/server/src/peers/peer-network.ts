@@ -39,6 +39,8 @@ export interface PeerNetworkOwner {
    * stepped, an error if the snapshot is of no use.
    */
   receiveSnapshot(message: Message, path: string, done: (error: Error | null) => void): void;
+  /** Its connections have broken and nobody listens at its address: its process has ended. Told once, until it is back. */
+  peerGone(id: NodeId): void;
   /** What was sent to this member lately may be lost. */
   reportUnreachable(id: NodeId): void;
   /** The transfer that a MsgSnap asked for has ended. */

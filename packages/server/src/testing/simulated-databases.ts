@@ -15,6 +15,8 @@ export class SimulatedDatabases implements Databases {
   #storages: MemoryStorage[] = [];
   #schedule: Schedule | undefined;
   #outgoingCount = 0;
+  /** Snapshots that are becoming databases. */
+  #readings: ReturnType<typeof MemoryStorage.readSnapshot>[] = [];
 
   constructor(disk: SimDisk, directory: string) {
     this.#disk = disk;
@@ -38,15 +40,16 @@ export class SimulatedDatabases implements Databases {
 
   receive(path: string, _index: number, done: (error: Error | null, storage: Storage | null) => void): void {
     const schedule = this.#schedule === undefined ? {} : { schedule: this.#schedule };
-    const image = new MemoryImage();
-    MemoryStorage.readSnapshot({ path, disk: this.#disk, image, ...schedule }, (error, storage) => {
+    const reading = MemoryStorage.readSnapshot({ path, disk: this.#disk, ...schedule }, (error, storage) => {
+      this.#readings = this.#readings.filter((each) => each !== reading);
       this.removeFile(path);
       if (storage !== null) {
-        this.#images.push(image);
+        this.#images.push(storage.image);
         this.#storages.push(storage);
       }
       done(error, storage);
     });
+    this.#readings.push(reading);
   }
 
   discard(storage: Storage): void {
@@ -64,17 +67,23 @@ export class SimulatedDatabases implements Databases {
 
   /** Completes the oldest thing under way in one of them; false if there is none. */
   step(): boolean {
-    return this.#storages.some((each) => each.step());
+    return this.#storages.some((each) => each.step()) || this.#readings.some((each) => each.step());
   }
 
   /** The process is gone. */
   crash(): void {
     for (const storage of this.#storages) storage.crash();
+    for (const reading of this.#readings) reading.cancel();
     this.#storages = [];
+    this.#readings = [];
   }
 
   #over(image: MemoryImage): MemoryStorage {
-    return new MemoryStorage({ image, disk: this.#disk, ...(this.#schedule === undefined ? {} : { schedule: this.#schedule }) });
+    return new MemoryStorage({
+      image,
+      disk: this.#disk,
+      ...(this.#schedule === undefined ? {} : { schedule: this.#schedule }),
+    });
   }
 
   #forget(storage: MemoryStorage): void {

@@ -14,10 +14,11 @@ import type { Method, StreamHandler } from "@quorate/rpc";
 import { Wal } from "@quorate/wal";
 import { SimDisk } from "@quorate/wal/testing";
 import { assert, type Clock, type Log, type Random, silentLog, type Timers } from "@quorate/world";
+import type { Bootstrap } from "../bootstrap/bootstrap.ts";
 import { type Config, configOf } from "../config/config.ts";
 import { Member, type MemberOptions, type MemberParts } from "../member/member.ts";
 import { memberOptionsOf } from "../member/member-options.ts";
-import { createLog, type Identity, openMember, type World } from "../member/open-member.ts";
+import { createLog, openMember, type World } from "../member/open-member.ts";
 import type { PeerNetwork } from "../peers/peer-network.ts";
 import { allMethods } from "../services/all.ts";
 import { type LeaderLink, NO_LEADER_LINK } from "../services/leader-link.ts";
@@ -47,7 +48,7 @@ export interface ProcessWorld {
   /** Sees the parts before the member is built of them. */
   readonly opened?: (parts: MemberParts) => void;
   /** Who the member is when it has no log yet. Default: a member of the new cluster that the settings describe. */
-  readonly identity?: Identity;
+  readonly identity?: Bootstrap;
   /** The way of services to the leader. Default: none. */
   readonly leaderLink?: LeaderLink;
   /** Over the options that follow from the settings. */
@@ -116,7 +117,7 @@ export class SimulatedMachine {
   async openOver(process: ProcessWorld): Promise<Member | null> {
     const run = ++this.#run;
     const world = this.worldOf(process);
-    const identify = (): Promise<Identity> => Promise.resolve(process.identity ?? identityOf(this.config));
+    const identify = (): Promise<Bootstrap> => Promise.resolve(process.identity ?? identityOf(this.config));
     const directory = this.config.walDirectory;
     if (!Wal.exists({ disk: this.disk, directory })) createLog(await identify(), directory, world);
     this.failure = null;
@@ -228,14 +229,15 @@ export class FakeStream {
 }
 
 /** A member of a new cluster, as the settings describe it. */
-export function identityOf(config: Config): Identity {
+export function identityOf(config: Config): Bootstrap {
   const members = config.initialCluster.map(({ name, peerUrls }) => {
     const id = memberIdOf(peerUrls, config.initialClusterToken);
     return { id, peerUrls, isLearner: false, name, clientUrls: [] };
   });
   const own = members.find((each) => each.name === config.name);
   assert(own !== undefined, "the settings describe the member itself");
-  return { kind: "new", memberId: own.id, clusterId: clusterIdOf(members.map(({ id }) => id)), members };
+  const clusterId = clusterIdOf(members.map(({ id }) => id));
+  return { kind: "new", memberId: own.id, clusterId, members, token: config.initialClusterToken, srvServerName: null };
 }
 
 /** A machine without others. */
