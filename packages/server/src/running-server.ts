@@ -25,6 +25,7 @@ import { PeerClient } from "./peers/peer-client.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "./peers/peer-network.ts";
 import { PeerTransport } from "./peers/transport.ts";
 import { allMethods } from "./services/all.ts";
+import { leaderLinkOf } from "./services/leader-link.ts";
 import { peerRequestsOf } from "./services/peer-requests.ts";
 import { VERSIONS } from "./versions.ts";
 import { MachineClock, MachineTimers } from "./world/clock.ts";
@@ -120,7 +121,7 @@ export class RunningServer {
         minClusterVersion: VERSIONS.minCluster,
         peerUrls: config.advertisePeerUrls,
         owner,
-        requests: peerRequestsOf(member),
+        requests: peerRequestsOf(member, config),
         timers: world.timers,
         clock: world.clock,
         log: log.for("rafthttp/transport"),
@@ -144,7 +145,15 @@ export class RunningServer {
     const condition = conditionOf(this.#member, metrics);
     const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
     this.#rpc = new RpcServer({
-      methods: new Map(allMethods(this.#member)),
+      methods: new Map(
+        allMethods(this.#member, {
+          ...config,
+          leaderLink: leaderLinkOf(client, {
+            leaseMs: 1000 + 2 * electionMs(config),
+            promoteMs: this.#member.requestTimeoutMs,
+          }),
+        }),
+      ),
       limits: {
         maxMessageBytes: config.maxRequestBytes + 512 * 1024,
         maxConcurrentStreams: config.maxConcurrentStreams,

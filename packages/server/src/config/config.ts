@@ -71,8 +71,6 @@ export interface Config {
   readonly compactionBatchLimit: number;
   readonly compactionSleepMs: number;
   readonly progressNotifyMs: number;
-  /** Feature gate LeaseCheckpoint. */
-  readonly leaseCheckpoint: boolean;
 }
 
 export type { ClusterMember };
@@ -233,7 +231,6 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     slowApplyMs: duration("warning-apply-duration"),
     compactionBatchLimit: orDefault(number("compaction-batch-limit"), 1000),
     compactionSleepMs: orDefault(duration("compaction-sleep-interval"), 10),
-    leaseCheckpoint: false,
     progressNotifyMs: Math.max(100, orDefault(duration("watch-progress-notify-interval"), 600_000)),
   };
 }

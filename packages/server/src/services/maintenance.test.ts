@@ -4,6 +4,7 @@ import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import {
   MemberAddRequest,
+  MemberRemoveRequest,
   MoveLeaderRequest,
   PutRequest,
   StatusRequest,
@@ -62,6 +63,25 @@ test("a target that does not take over costs a request's time", async () => {
   cluster.advance(200);
   const message = "etcdserver: request timed out, leader transfer took too long";
   assert.deepEqual(call.status, { code: 2, message });
+});
+
+test("what is written while leadership is handed over is refused at once, and taken again when that has failed", async () => {
+  const cluster = await SimulatedCluster.serving(3);
+  const [gone] = cluster.followers as [ClusterMachine];
+  const { leader } = cluster;
+  cluster.advance(6000);
+  cluster.cutOff(gone);
+  leader.send(MOVE, MoveLeaderRequest, { targetID: gone.id });
+  cluster.advance(100);
+  const dropped = { code: 2, message: "raft proposal dropped" };
+  const put = leader.send("/etcdserverpb.KV/Put", PutRequest, { key: Buffer.from("a") });
+  const remove = leader.send("/etcdserverpb.Cluster/MemberRemove", MemberRemoveRequest, { ID: gone.id });
+  cluster.settle();
+  assert.deepEqual([put.status, remove.status], [dropped, dropped]);
+  cluster.advance(1000);
+  const later = leader.send("/etcdserverpb.KV/Put", PutRequest, { key: Buffer.from("a") });
+  cluster.settle();
+  assert.equal(later.status!.code, 0);
 });
 
 test("a member that is cut off says that it knows no leader", async () => {

@@ -8,14 +8,14 @@ import type { Init, MessageType } from "@quorate/api/messages";
 import type { Message } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
 import { assert } from "@quorate/world";
+import type { Bootstrap } from "../bootstrap/bootstrap.ts";
 import type { MemberOptions } from "../member/member.ts";
-import type { Identity } from "../member/open-member.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { PeerRequests } from "../peers/peer-requests.ts";
 import type { LeaderLink } from "../services/leader-link.ts";
 import { peerRequestsOf } from "../services/peer-requests.ts";
 import { ManualWorld } from "./manual-world.ts";
-import { identityOf, SimulatedMachine } from "./simulated-machine.ts";
+import { identityOf, MEMBER_DIRECTORY, SimulatedMachine } from "./simulated-machine.ts";
 
 type Settings = Readonly<Record<string, string>>;
 
@@ -61,7 +61,14 @@ export class SimulatedCluster {
     const added = members.find((each) => each.peerUrls.includes(peerUrlOf(name)));
     assert(added !== undefined, "a machine joins as the member that was added for it");
     const { clusterId } = this.leader.member.membership;
-    const identity: Identity = { kind: "join", memberId: added.id, clusterId, members };
+    const identity: Bootstrap = {
+      kind: "join",
+      memberId: added.id,
+      clusterId,
+      members,
+      token: "",
+      srvServerName: null,
+    };
     return this.#boot(name, { "initial-cluster": `${name}=${peerUrlOf(name)}` }, identity);
   }
 
@@ -122,7 +129,7 @@ export class SimulatedCluster {
     this.settle();
   }
 
-  async #boot(name: string, settings: Settings, identity: Identity | null): Promise<ClusterMachine> {
+  async #boot(name: string, settings: Settings, identity: Bootstrap | null): Promise<ClusterMachine> {
     const machine = new ClusterMachine({
       random: new SeededRandom(this.machines.length + 1),
       settings: { name, "initial-advertise-peer-urls": peerUrlOf(name), ...settings, ...this.#settings },
@@ -183,10 +190,26 @@ export class SimulatedCluster {
   }
 
   #deliver(from: ClusterMachine, message: Message): void {
-    assert(message.snapshot === null, "logs here are short enough to be sent whole");
     const to = this.#reached(from, message.to);
-    if (to === null) from.owner!.reportUnreachable(message.to);
+    if (to === null) {
+      from.owner!.reportUnreachable(message.to);
+      if (message.snapshot !== null) from.owner!.reportSnapshot(message.to, "failed");
+    } else if (message.snapshot !== null) this.#deliverSnapshot(from, to, message);
     else to.owner!.step(message);
+  }
+
+  #deliverSnapshot(from: ClusterMachine, to: ClusterMachine, message: Message): void {
+    from.owner!.openSnapshot(message, (error, snapshot) => {
+      if (error !== null || snapshot === null) return from.owner!.reportSnapshot(to.id, "failed");
+      const path = `${MEMBER_DIRECTORY}/incoming-${message.snapshot!.metadata.index}.db`;
+      const bytes = from.disk.contents(snapshot.path);
+      snapshot.release();
+      const file = to.disk.open(path, "create");
+      file.write(bytes, 0, bytes.length, 0);
+      to.owner!.receiveSnapshot(snapshot.message, path, (useless) => {
+        from.owner!.reportSnapshot(to.id, useless === null ? "finished" : "failed");
+      });
+    });
   }
 
   #linkOf(machine: ClusterMachine): LeaderLink {
