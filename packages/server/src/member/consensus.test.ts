@@ -144,6 +144,15 @@ class Bench implements ConsensusOwner, DurableLog {
     return this;
   }
 
+  proposalsDropped(proposals: readonly Proposal[]): void {
+    for (const { data } of proposals) this.dropped.push(String(data));
+  }
+
+  changeDropped(): void {
+    this.dropped.push("change");
+  }
+  readonly dropped: string[] = [];
+
   propose(text: string): Proposal {
     const proposal: Proposal = { data: Buffer.from(text), isAbandoned: false, isProposed: false };
     this.consensus.propose(proposal);

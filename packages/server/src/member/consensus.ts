@@ -56,6 +56,9 @@ export interface ConsensusOwner {
   /** Committed entries in order, each once. */
   apply(entries: readonly Entry[]): void;
   leaderChanged(leader: NodeId, role: Role): void;
+  /** Raft would not take them: leadership is being handed over, or there is no leader after all. They will not be proposed. */
+  proposalsDropped(proposals: readonly Proposal[]): void;
+  changeDropped(change: ConfChange): void;
   /** For other members: given to the network, which sends it with the next flushPeers at the latest. */
   send(message: Message): void;
   /** What was given to `send` goes out now: the disk has been set to work, and applying may take a while. */
@@ -356,29 +359,23 @@ export class Consensus {
 
   #proposeAll(): void {
     for (const change of this.#confChanges.splice(0)) {
-      this.#attemptProposal("a configuration change", () => this.#raft.proposeConfChange(change));
+      if (!isTaken(() => this.#raft.proposeConfChange(change))) this.#owner.changeDropped(change);
     }
     if (this.#proposals.length === 0) return;
     const proposals = this.#proposals;
     this.#proposals = [];
+    const proposed: Proposal[] = [];
     const datas: Uint8Array[] = [];
     for (let i = 0; i < proposals.length; i++) {
       const proposal = proposals[i]!;
       if (proposal.isAbandoned) continue;
       proposal.isProposed = true;
+      proposed.push(proposal);
       datas.push(proposal.data);
     }
-    if (datas.length > 0) this.#attemptProposal(`${datas.length} proposals`, () => this.#raft.proposeBatch(datas));
-  }
-
-  /** What is refused (a leadership transfer, or no leader after all): those who wait learn it by their timeout, as with etcd. */
-  #attemptProposal(what: string, propose: () => void): void {
-    try {
-      propose();
-    } catch (error) {
-      if (!(error instanceof ProposalDropped)) throw error;
-      this.#log.warn(`raft dropped ${what}`);
-    }
+    if (datas.length === 0 || isTaken(() => this.#raft.proposeBatch(datas))) return;
+    this.#log.warn(`raft dropped ${datas.length} proposals`);
+    this.#owner.proposalsDropped(proposed);
   }
 
   #drain(): void {
@@ -504,6 +501,17 @@ export class Consensus {
       this.#reads.failRound("LeaderChanged");
     }
     this.#owner.leaderChanged(leader, role);
+  }
+}
+
+/** False: raft refused the proposal, which has no effect. */
+function isTaken(propose: () => void): boolean {
+  try {
+    propose();
+    return true;
+  } catch (error) {
+    if (error instanceof ProposalDropped) return false;
+    throw error;
   }
 }
 

@@ -51,3 +51,38 @@ test("times without a leader, and of our own elections, are remembered", () => {
   leadership.changed(1n, true);
   assert.equal(leadership.lastElectedMs, world.nowMs);
 });
+
+test("a proposal that ran out of time is told the likeliest reason", () => {
+  const table: {
+    name: string;
+    leader: bigint;
+    elections?: number;
+    connected: Record<string, number>;
+    reason: string;
+  }[] = [
+    { name: "no leader", leader: 0n, connected: {}, reason: "Timeout" },
+    { name: "leader reached all the time", leader: 2n, connected: { 2: 4999 }, reason: "Timeout" },
+    { name: "leader reached since it began", leader: 2n, connected: { 2: 5000 }, reason: "TimeoutConnectionLost" },
+    { name: "leader not reached", leader: 2n, connected: { 3: 0 }, reason: "TimeoutConnectionLost" },
+    { name: "we lead a quorum", leader: 1n, elections: 1000, connected: { 3: 0 }, reason: "Timeout" },
+    { name: "we lead, cut off", leader: 1n, elections: 1000, connected: { 3: 5000 }, reason: "TimeoutConnectionLost" },
+    { name: "we were elected meanwhile", leader: 1n, elections: 6999, connected: {}, reason: "TimeoutLeaderFailure" },
+    { name: "... long after", leader: 1n, elections: 7000, connected: { 2: 0 }, reason: "Timeout" },
+    { name: "... before", leader: 1n, elections: 5000, connected: { 2: 0 }, reason: "Timeout" },
+    { name: "... and lost it again", leader: 2n, elections: 5001, connected: {}, reason: "TimeoutLeaderFailure" },
+  ];
+  for (const { name, leader, elections, connected, reason } of table) {
+    const { world, leadership } = make();
+    if (elections !== undefined) {
+      world.nowMs = elections;
+      leadership.changed(1n, true);
+    }
+    leadership.changed(leader, leader === 1n);
+    const reach = {
+      memberId: 1n,
+      memberIds: [1n, 2n, 3n],
+      activeSinceMs: (id: bigint) => connected[String(id)] ?? null,
+    };
+    assert.equal(leadership.timeoutOf(5000, reach), reason, name);
+  }
+});

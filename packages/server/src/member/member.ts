@@ -36,6 +36,7 @@ import {
 } from "@quorate/membership";
 import { type Backend, type Store, WatchHub } from "@quorate/mvcc";
 import {
+  type ConfChange,
   type Entry,
   type HardState,
   type Message,
@@ -58,7 +59,7 @@ import { type AppliedDone, AppliedWaits } from "./applied-waits.ts";
 import { Applier } from "./applier.ts";
 import { CompactionDriver } from "./compaction-driver.ts";
 import { confStateJson } from "./conf-state.ts";
-import { Consensus, type ConsensusOwner } from "./consensus.ts";
+import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
 import type { Databases } from "./databases.ts";
 import type { IndexFile } from "./index-file.ts";
 import { Leadership, type TransferDone } from "./leadership.ts";
@@ -172,6 +173,7 @@ const SUCCESSION_MS = 200;
 /** Between learning that we were removed and ending: etcd's. */
 const REMOVED_STOP_MS = 1000;
 const NO_USER = new Uint8Array(0);
+const LOW_48_BITS = 0xffff_ffff_ffffn;
 
 export class Member implements ConsensusOwner {
   readonly id: bigint;
@@ -569,6 +571,21 @@ export class Member implements ConsensusOwner {
     if (role !== Role.Leader) this.lessor.demote();
   }
   #lastLeader: NodeId = NO_NODE;
+
+  /** The member's own stay pending until they time out: what would make them again at once would not come to an end. */
+  proposalsDropped(proposals: readonly Proposal[]): void {
+    for (const proposal of proposals) {
+      const pending = proposal as Pending;
+      if (pending.call !== null) this.#pending.take(pending.idLow)?.handler.failed(pending, "ProposalDropped");
+    }
+  }
+
+  changeDropped(change: ConfChange): void {
+    const idLow = Number(change.id & LOW_48_BITS);
+    const pending = this.#pendingChanges.get(idLow);
+    this.#pendingChanges.delete(idLow);
+    pending?.handler.failed(pending, "ProposalDropped");
+  }
 
   send(message: Message): void {
     this.network.send(message);

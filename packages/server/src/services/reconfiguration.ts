@@ -46,7 +46,7 @@ export class Reconfiguration {
   }
 
   remove(id: bigint, call: ServerCall | null, done: ChangeDone): void {
-    const refused = this.#isStrict ? checkRemove(this.#conditions(), id) : null;
+    const refused = this.#isStrict || this.#isLastVoter(id) ? checkRemove(this.#conditions(), id) : null;
     if (refused === null) this.#propose({ kind: "remove", id }, call, done);
     else this.#refuse("rejecting member remove request", id, refused, done);
   }
@@ -67,6 +67,11 @@ export class Reconfiguration {
       if (refused === null) this.#propose({ kind: "promote", id }, call, done);
       else this.#refuse("rejecting member promote request", id, refused, done);
     });
+  }
+
+  /** Nobody can be without voters: etcd, told not to be strict, puts that into its log and can never start again. */
+  #isLastVoter(id: bigint): boolean {
+    return this.#member.membership.voters().every((each) => each.id === id);
   }
 
   #notReady(id: bigint): ErrorKind | null {

@@ -4,6 +4,7 @@
  *
  *   machine ── send ──▶ next turn ──▶ another machine        leader link ──▶ next turn ──▶ peerRequestsOf(leader)
  */
+import type { Init, MessageType } from "@quorate/api/messages";
 import type { Message } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
 import { assert } from "@quorate/world";
@@ -14,7 +15,7 @@ import type { PeerRequests } from "../peers/peer-requests.ts";
 import type { LeaderLink } from "../services/leader-link.ts";
 import { peerRequestsOf } from "../services/peer-requests.ts";
 import { ManualWorld } from "./manual-world.ts";
-import { identityOf, SimulatedMachine } from "./simulated-machine.ts";
+import { identityOf, MEMBER_DIRECTORY, SimulatedMachine } from "./simulated-machine.ts";
 
 type Settings = Readonly<Record<string, string>>;
 
@@ -89,6 +90,21 @@ export class SimulatedCluster {
   reconnect(machine: ClusterMachine): void {
     machine.isCutOff = false;
     machine.connectedSinceMs = this.world.nowMs;
+  }
+
+  /** Sends, settles, and decodes the one answer. Throws if the call failed, as "code: text", or waits. */
+  call<Request extends object, Response extends object>(
+    machine: ClusterMachine,
+    path: string,
+    requestType: MessageType<Request>,
+    request: Init<Request>,
+    responseType: MessageType<Response>,
+  ): Response {
+    const call = machine.send(path, requestType, request);
+    this.settle();
+    if (call.status === null) throw new Error(`${path} waits`);
+    if (call.status.code !== 0) throw new Error(`${call.status.code}: ${call.status.message}`);
+    return responseType.decode(call.messages[0]!, 0, call.messages[0]!.length);
   }
 
   settle(): void {
@@ -174,10 +190,26 @@ export class SimulatedCluster {
   }
 
   #deliver(from: ClusterMachine, message: Message): void {
-    assert(message.snapshot === null, "logs here are short enough to be sent whole");
     const to = this.#reached(from, message.to);
-    if (to === null) from.owner!.reportUnreachable(message.to);
+    if (to === null) {
+      from.owner!.reportUnreachable(message.to);
+      if (message.snapshot !== null) from.owner!.reportSnapshot(message.to, "failed");
+    } else if (message.snapshot !== null) this.#deliverSnapshot(from, to, message);
     else to.owner!.step(message);
+  }
+
+  #deliverSnapshot(from: ClusterMachine, to: ClusterMachine, message: Message): void {
+    from.owner!.openSnapshot(message, (error, snapshot) => {
+      if (error !== null || snapshot === null) return from.owner!.reportSnapshot(to.id, "failed");
+      const path = `${MEMBER_DIRECTORY}/incoming-${message.snapshot!.metadata.index}.db`;
+      const bytes = from.disk.contents(snapshot.path);
+      snapshot.release();
+      const file = to.disk.open(path, "create");
+      file.write(bytes, 0, bytes.length, 0);
+      to.owner!.receiveSnapshot(snapshot.message, path, (useless) => {
+        from.owner!.reportSnapshot(to.id, useless === null ? "finished" : "failed");
+      });
+    });
   }
 
   #linkOf(machine: ClusterMachine): LeaderLink {
