@@ -12,6 +12,7 @@ import type { ClientRequest } from "node:http";
 import { crc32c } from "@quorate/crc32c";
 import { idText } from "@quorate/membership";
 import type { Message, NodeId } from "@quorate/raft";
+import type { Timer } from "@quorate/world";
 import { headerOf, requestHeaders } from "./compatibility.ts";
 import { LINK_TIMEOUT_MS, OUTGOING_SNAPSHOTS, SNAPSHOT_ANSWER_MS, SNAPSHOT_CHUNK_BYTES } from "./limits.ts";
 import { encodeFrame } from "./message-frames.ts";
@@ -80,6 +81,7 @@ class Transfer {
   /** When the connection last took something. */
   #movedMs: number;
   #isSent = false;
+  #stalls: Timer | null = null;
 
   constructor(snapshot: OutgoingSnapshot, peer: Peer, around: PeerSurroundings, ended: () => void) {
     this.#snapshot = snapshot;
@@ -141,8 +143,7 @@ class Transfer {
 
   /** The other side may take long to sync what it got, but not to take what we send. */
   #watch(): void {
-    this.#around.timers.after(LINK_TIMEOUT_MS, () => {
-      if (this.#isFinished) return;
+    this.#stalls = this.#around.timers.after(LINK_TIMEOUT_MS, () => {
       const limitMs = this.#isSent ? SNAPSHOT_ANSWER_MS : 6 * LINK_TIMEOUT_MS;
       if (this.#around.clock.monotonicMs() - this.#movedMs > limitMs) this.finish("i/o timeout");
       else this.#watch();
@@ -156,6 +157,7 @@ class Transfer {
     this.#ended();
     const { log, news } = this.#around;
     const { to } = this.#snapshot.message;
+    this.#stalls?.cancel();
     this.#file.destroy();
     this.#request.destroy();
     this.#snapshot.release();
