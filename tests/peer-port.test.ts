@@ -18,6 +18,8 @@ const OWN_HEADERS = ["date", "connection", "keep-alive", "transfer-encoding", "c
 describe("the peer port beside etcd's", { skip: !isInstalled(etcd) }, () => {
   let server: ServerProcess;
   let clusterId = 0n;
+  /** 3.4 answers some of this otherwise. */
+  let isRecent = false;
   let node: PeerNode;
   const client = new PeerClient({ tls: null, electionTimeoutMs: 1000, timers: new MachineTimers() });
   const peerUrl = (): string => `http://127.0.0.1:${server.ports.peer}`;
@@ -27,6 +29,9 @@ describe("the peer port beside etcd's", { skip: !isInstalled(etcd) }, () => {
     const members = await client.members([peerUrl()], 5000);
     assert.ok(members.kind === "answered", "etcd says who is in its cluster");
     clusterId = members.clusterId;
+    const version = await client.version([peerUrl()], 5000);
+    isRecent = version.kind === "answered" && /^3\.([6-9]|\d\d)\./.test(version.server);
+    if (!isRecent) console.error("\n*** SKIPPED: this etcd is too old to compare the peer port's answers with ***\n");
     node = await PeerNode.start({
       id: members.members[0]!.id,
       port: await freePort(),
@@ -112,10 +117,9 @@ describe("the peer port beside etcd's", { skip: !isInstalled(etcd) }, () => {
   };
   for (const [what, request] of Object.entries(cases)) {
     it(`${what}: the same answer`, async (context) => {
+      if (!isRecent) return context.skip("an older etcd");
       const theirs = await askPort(server.ports.peer, request());
       const ours = await askPort(Number(new URL(node.url).port), request());
-      // 3.4 has neither the limit nor the check of the hash's cluster.
-      if (theirs.status !== ours.status && /too large|hash for/.test(what)) return context.skip("an older etcd");
       const told = (answer: typeof ours): unknown => ({
         ...answer,
         headers: Object.fromEntries(Object.entries(answer.headers).filter(([name]) => !OWN_HEADERS.includes(name))),
@@ -124,7 +128,8 @@ describe("the peer port beside etcd's", { skip: !isInstalled(etcd) }, () => {
     });
   }
 
-  it("our questions understand etcd's answers", async () => {
+  it("our questions understand etcd's answers", async (context) => {
+    if (!isRecent) return context.skip("an older etcd");
     const urls = [peerUrl()];
     const version = await client.version(urls, 5000);
     assert.ok(version.kind === "answered" && /^3\.\d+\.\d+$/.test(version.server));
