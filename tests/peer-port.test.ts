@@ -89,7 +89,6 @@ describe("the peer port beside etcd's", { skip: !isInstalled(etcd) }, () => {
     }),
     "a message of another cluster": () => ({ method: "POST", path: "/raft", headers: peerHeaders(5n) }),
     "a message that is none": () => ({ method: "POST", path: "/raft", headers: known(), body: "zzz" }),
-    "a message to nobody": () => ({ method: "POST", path: "/raft", headers: known() }),
     "a message to another": () => ({
       method: "POST",
       path: "/raft",
