@@ -88,7 +88,10 @@ function isAllowed(tls: PeerTlsConfig, leaf: X509Certificate): boolean {
   const { allowedCommonNames, allowedHostnames } = tls;
   if (allowedCommonNames.length > 0) return allowedCommonNames.includes(commonName(leaf));
   if (allowedHostnames.length === 0) return true;
-  return allowedHostnames.some((host) => leaf.checkIP(host) ?? leaf.checkHost(host, { subject: "never" }));
+  const { isIP } = process.getBuiltinModule("node:net");
+  return allowedHostnames.some((host) =>
+    isIP(host) === 0 ? leaf.checkHost(host, { subject: "never" }) : leaf.checkIP(host),
+  );
 }
 
 /** One relative name a line; a value that holds special characters is escaped, and then is no name anybody allows. */

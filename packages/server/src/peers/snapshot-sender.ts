@@ -12,6 +12,8 @@ import type { ClientRequest } from "node:http";
 import { crc32c } from "@quorate/crc32c";
 import { idText } from "@quorate/membership";
 import type { Message, NodeId } from "@quorate/raft";
+import type { Timer } from "@quorate/world";
+import type { ServiceUrl } from "../config/urls.ts";
 import { headerOf, requestHeaders } from "./compatibility.ts";
 import { LINK_TIMEOUT_MS, OUTGOING_SNAPSHOTS, SNAPSHOT_ANSWER_MS, SNAPSHOT_CHUNK_BYTES } from "./limits.ts";
 import { encodeFrame } from "./message-frames.ts";
@@ -25,8 +27,7 @@ export const CHECKSUM_TRAILER = "X-Quorate-Crc32c";
 
 export class SnapshotSender {
   readonly #around: PeerSurroundings;
-  /** By member; null while the file is being made. */
-  readonly #transfers = new Map<NodeId, Transfer | null>();
+  readonly #slots = new Map<NodeId, Slot>();
 
   constructor(around: PeerSurroundings) {
     this.#around = around;
@@ -34,25 +35,28 @@ export class SnapshotSender {
 
   send(message: Message, peer: Peer): void {
     const { news, log } = this.#around;
-    if (this.#transfers.has(message.to)) {
-      log.debug("snapshot is being sent already", { "remote-peer-id": idText(message.to) });
+    const { to } = message;
+    if (this.#slots.has(to)) {
+      log.debug("snapshot is being sent already", { "remote-peer-id": idText(to) });
       return;
     }
-    if (this.#transfers.size >= OUTGOING_SNAPSHOTS) {
-      log.warn("too many snapshots are being sent", { "remote-peer-id": idText(message.to) });
-      news.snapshotEnded(message.to, "failed");
+    if (this.#slots.size >= OUTGOING_SNAPSHOTS) {
+      log.warn("too many snapshots are being sent", { "remote-peer-id": idText(to) });
+      news.snapshotEnded(to, "failed");
       return;
     }
-    this.#transfers.set(message.to, null);
+    const slot: Slot = { transfer: null };
+    this.#slots.set(to, slot);
+    const free = (): void => {
+      if (this.#slots.get(to) === slot) this.#slots.delete(to);
+    };
     news.openSnapshot(message, (error, snapshot) => {
       if (snapshot === null) {
-        log.warn("failed to open a database snapshot to send", { "remote-peer-id": idText(message.to), error });
-        if (this.#transfers.delete(message.to)) news.snapshotEnded(message.to, "failed");
-      } else if (this.#transfers.has(message.to)) {
-        this.#transfers.set(
-          message.to,
-          new Transfer(snapshot, peer, this.#around, () => this.#transfers.delete(message.to)),
-        );
+        log.warn("failed to open a database snapshot to send", { "remote-peer-id": idText(to), error });
+        if (this.#slots.get(to) === slot) news.snapshotEnded(to, "failed");
+        free();
+      } else if (this.#slots.get(to) === slot) {
+        slot.transfer = new Transfer(snapshot, peer, this.#around, free);
       } else {
         snapshot.release();
       }
@@ -61,12 +65,18 @@ export class SnapshotSender {
 
   /** The member is gone, or, null, everything stops. */
   cancel(id: NodeId | null): void {
-    for (const [each, transfer] of [...this.#transfers]) {
+    for (const [each, slot] of [...this.#slots]) {
       if (id !== null && each !== id) continue;
-      this.#transfers.delete(each);
-      transfer?.finish("stopped");
+      this.#slots.delete(each);
+      slot.transfer?.finish("stopped");
     }
   }
+}
+
+/** What a member's snapshot occupies, from the asking to the end. */
+interface Slot {
+  /** null while the file is being made. */
+  transfer: Transfer | null;
 }
 
 class Transfer {
@@ -74,12 +84,14 @@ class Transfer {
   readonly #peer: Peer;
   readonly #around: PeerSurroundings;
   readonly #ended: () => void;
+  readonly #url: ServiceUrl;
   readonly #request: ClientRequest;
   readonly #file: ReturnType<typeof createReadStream>;
   #isFinished = false;
   /** When the connection last took something. */
   #movedMs: number;
   #isSent = false;
+  #stalls: Timer | null = null;
 
   constructor(snapshot: OutgoingSnapshot, peer: Peer, around: PeerSurroundings, ended: () => void) {
     this.#snapshot = snapshot;
@@ -88,7 +100,8 @@ class Transfer {
     this.#ended = ended;
     this.#movedMs = around.clock.monotonicMs();
     around.log.info("sending database snapshot", this.#fields());
-    this.#request = around.dialer.request(peer.picker.pick(), {
+    this.#url = peer.picker.pick();
+    this.#request = around.dialer.request(this.#url, {
       method: "POST",
       path: "/raft/snapshot",
       headers: {
@@ -141,8 +154,7 @@ class Transfer {
 
   /** The other side may take long to sync what it got, but not to take what we send. */
   #watch(): void {
-    this.#around.timers.after(LINK_TIMEOUT_MS, () => {
-      if (this.#isFinished) return;
+    this.#stalls = this.#around.timers.after(LINK_TIMEOUT_MS, () => {
       const limitMs = this.#isSent ? SNAPSHOT_ANSWER_MS : 6 * LINK_TIMEOUT_MS;
       if (this.#around.clock.monotonicMs() - this.#movedMs > limitMs) this.finish("i/o timeout");
       else this.#watch();
@@ -156,6 +168,7 @@ class Transfer {
     this.#ended();
     const { log, news } = this.#around;
     const { to } = this.#snapshot.message;
+    this.#stalls?.cancel();
     this.#file.destroy();
     this.#request.destroy();
     this.#snapshot.release();
@@ -165,7 +178,7 @@ class Transfer {
       news.snapshotEnded(to, "finished");
     } else {
       log.warn("failed to send database snapshot", { ...this.#fields(), error: problem });
-      this.#peer.picker.unreachable(this.#peer.picker.pick());
+      this.#peer.picker.unreachable(this.#url);
       this.#peer.status.deactivate("post sendMsgSnap", problem);
       news.unreachable(to);
       news.snapshotEnded(to, "failed");

@@ -14,7 +14,7 @@ export interface PortRequest {
   readonly body?: Uint8Array | string;
 }
 
-/** Rejects if the connection ends without an answer. */
+/** Rejects if the connection ends without an answer; one that is cut off inside the body (etcd does that) is an answer. */
 export function askPort(port: number, { method = "GET", path, headers = {}, body }: PortRequest): Promise<PortAnswer> {
   return new Promise((resolve, reject) => {
     const length = body === undefined ? {} : { "content-length": Buffer.byteLength(body) };
@@ -22,12 +22,15 @@ export function askPort(port: number, { method = "GET", path, headers = {}, body
     asked.on("error", reject);
     asked.on("response", (response) => {
       const chunks: Buffer[] = [];
-      response.on("error", reject);
+      const answered = (): void =>
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          body: Buffer.concat(chunks).toString("latin1"),
+        });
+      response.on("error", answered);
       response.on("data", (chunk: Buffer) => chunks.push(chunk));
-      response.on("end", () => {
-        const { statusCode = 0, headers: answered } = response;
-        resolve({ status: statusCode, headers: answered, body: Buffer.concat(chunks).toString("latin1") });
-      });
+      response.on("end", answered);
     });
     asked.end(body);
   });
