@@ -11,12 +11,13 @@
  *
  * The next moment belongs to an operation that was called before any waiting one returned. Operations of unknown outcome
  * have no return, so they would be candidates for ever, and trying all subsets of them is what makes histories with
- * failures hopeless. Two rules tame them:
+ * failures hopeless. Three rules tame them:
  *
  *   - To give one its moment means that it changed the state; never giving it one means that it did not. The model
  *     therefore refuses those that would change nothing.
  *   - What follows it directly must be an operation that looks at the state. If a blind write does, or nothing, then
  *     leaving it out explains the history just as well.
+ *   - Of several with the same effect the one called first serves as well as any other, so only that is tried.
  */
 
 /** The sequential object. `Op` is whatever the history is made of. */
@@ -26,14 +27,21 @@ export interface Model<Op extends Timed, State> {
   step(state: State, op: Op): State | null;
   /** The state after `op` of unknown outcome has changed it, or null if it could have changed nothing. */
   stepUnknown(state: State, op: Op): State | null;
+  /** True only if neither in `state` nor in any that can follow the answer of `op` can be given: a way not to be followed. */
+  isTooLate(state: State, op: Op): boolean;
   /**
    * False if neither the effect nor the answer of `op` depends on the state before it, other than on things which leaving
    * an operation of unknown outcome out never spoils.
    */
   observes(op: Op): boolean;
+  /** Equal for two operations of unknown outcome if nothing in this history can tell the effect of one from the other's. */
+  effect(op: Op): string;
   /** Equal exactly for equal states. */
   key(state: State): string;
-  /** Of several candidates the one of the lowest rank is tried first: a guess that makes legal histories quick. */
+  /**
+   * Of several candidates of known outcome, and then of those of unknown outcome, the one of the lowest rank is tried
+   * first: a guess that makes legal histories quick.
+   */
   rank(op: Op): number;
 }
 
@@ -73,7 +81,8 @@ interface Configuration<Op, State> {
   /** Bit i: `unknown[i]` has had its moment. */
   readonly used: bigint;
   readonly state: State;
-  /** What led here; null at the start. */
+  /** What this follows, and the operation that led here; null at the start. */
+  readonly before: Configuration<Op, State> | null;
   readonly by: Op | null;
   /** Whether only an operation that observes may follow. */
   readonly mustObserve: boolean;
@@ -89,6 +98,8 @@ class Search<Op extends Timed, State> {
   readonly #model: Model<Op, State>;
   readonly #known: readonly (Op & { readonly return: number })[];
   readonly #unknown: readonly Op[];
+  /** By index into `unknown`: the one before it with the same effect, or -1. */
+  readonly #twinBefore: readonly number[];
   readonly #budget: number;
   /** By everything but `used`, the values of that. */
   readonly #visited: Map<string, bigint[]> = new Map();
@@ -98,39 +109,39 @@ class Search<Op extends Timed, State> {
     this.#model = model;
     const sorted = [...history].sort((a, b) => a.call - b.call);
     this.#known = sorted.filter((op): op is Op & { readonly return: number } => op.return !== null);
-    this.#unknown = sorted.filter((op) => op.return === null);
+    const unknown = sorted.filter((op) => op.return === null);
+    this.#unknown = unknown.sort((a, b) => model.rank(a) - model.rank(b));
+    this.#twinBefore = twinsBefore(this.#unknown.map((op) => model.effect(op)));
     this.#budget = budget;
   }
 
   run(): SearchVerdict<Op, State> {
-    const path = [this.#configuration(0, 0n, 0n, this.#model.initial, null, false)];
-    let longest: readonly Configuration<Op, State>[] = [...path];
+    let at: Configuration<Op, State> | null = this.#configuration(null, 0, 0n, 0n, this.#model.initial, null, false);
+    let longest = at;
     let longestKnown = 0;
-    while (path.length > 0) {
-      const at = path.at(-1)!;
+    while (at !== null) {
       if (at.first === this.#known.length) return { kind: "ok", steps: this.#steps };
       if (this.#steps > this.#budget) return { kind: "unknown", steps: this.#steps };
-      const following = this.#following(at);
-      if (following === null) {
-        path.pop();
-        continue;
+      const following: Configuration<Op, State> | null = this.#following(at);
+      if (following !== null) {
+        const knownCount = following.first + bitCount(following.window);
+        if (knownCount > longestKnown) {
+          longestKnown = knownCount;
+          longest = following;
+        }
       }
-      path.push(following);
-      const knownCount = following.first + bitCount(following.window);
-      if (knownCount > longestKnown) {
-        longestKnown = knownCount;
-        longest = [...path];
-      }
+      at = following ?? at.before;
     }
     return this.#illegal(longest);
   }
 
-  #illegal(longest: readonly Configuration<Op, State>[]): SearchVerdict<Op, State> {
-    const end = longest.at(-1)!;
+  #illegal(end: Configuration<Op, State>): SearchVerdict<Op, State> {
+    const prefix: Op[] = [];
+    for (let at = end; at.before !== null; at = at.before) prefix.push(at.by!);
     return {
       kind: "illegal",
       steps: this.#steps,
-      prefix: longest.slice(1).map(({ by }) => by!),
+      prefix: prefix.reverse(),
       state: end.state,
       stuck: end.candidates.map((i) => this.#known[i]!),
     };
@@ -152,22 +163,26 @@ class Search<Op extends Timed, State> {
         first++;
       }
       if (this.#isNew(first, window, at.used, state, false)) {
-        return this.#configuration(first, window, at.used, state, op, false);
+        const following = this.#configuration(at, first, window, at.used, state, op, false);
+        if (!this.#isDead(following)) return following;
       }
     }
     for (;;) {
       const i = at.next - at.candidates.length;
       const op = this.#unknown[i];
-      if (op === undefined || op.call > at.bound) return null;
+      if (op === undefined) return null;
       at.next++;
-      if ((at.used >> BigInt(i)) & 1n) continue;
+      if (op.call > at.bound || isSet(at.used, i)) continue;
+      const twin = this.#twinBefore[i]!;
+      if (twin !== -1 && !isSet(at.used, twin)) continue;
       if (at.mustObserve && !this.#model.observes(op)) continue;
       this.#steps++;
       const state = this.#model.stepUnknown(at.state, op);
       if (state === null) continue;
       const used = at.used | (1n << BigInt(i));
       if (this.#isNew(at.first, at.window, used, state, true)) {
-        return this.#configuration(at.first, at.window, used, state, op, true);
+        const following = this.#configuration(at, at.first, at.window, used, state, op, true);
+        if (!this.#isDead(following)) return following;
       }
     }
   }
@@ -185,7 +200,12 @@ class Search<Op extends Timed, State> {
     return true;
   }
 
+  #isDead({ state, candidates }: Configuration<Op, State>): boolean {
+    return candidates.some((i) => this.#model.isTooLate(state, this.#known[i]!));
+  }
+
   #configuration(
+    before: Configuration<Op, State> | null,
     first: number,
     window: bigint,
     used: bigint,
@@ -198,13 +218,26 @@ class Search<Op extends Timed, State> {
     for (let i = first; i < this.#known.length; i++) {
       const op = this.#known[i]!;
       if (op.call > bound) break;
-      if ((window >> BigInt(i - first)) & 1n) continue;
+      if (isSet(window, i - first)) continue;
       candidates.push(i);
       if (op.return < bound) bound = op.return;
     }
     candidates.sort((a, b) => this.#model.rank(this.#known[a]!) - this.#model.rank(this.#known[b]!));
-    return { first, window, used, state, by, mustObserve, candidates, bound, next: 0 };
+    return { before, first, window, used, state, by, mustObserve, candidates, bound, next: 0 };
   }
+}
+
+function twinsBefore(effects: readonly string[]): number[] {
+  const latest = new Map<string, number>();
+  return effects.map((effect, i) => {
+    const twin = latest.get(effect) ?? -1;
+    latest.set(effect, i);
+    return twin;
+  });
+}
+
+function isSet(bits: bigint, i: number): boolean {
+  return ((bits >> BigInt(i)) & 1n) === 1n;
 }
 
 function bitCount(bits: bigint): number {

@@ -21,6 +21,7 @@ import {
   type KvInput,
   type KvOutput,
   type Operation,
+  valueWritten,
 } from "./operation.ts";
 
 export interface KeyState {
@@ -33,7 +34,24 @@ export interface KeyState {
   readonly revision: number;
 }
 
-export const keyModel: Model<Operation, KeyState> = {
+/** The model of one key for these operations, which are all there are on it. */
+export function keyModel(operations: readonly Operation[]): Model<Operation, KeyState> {
+  const told = valuesTold(operations);
+  return {
+    ...key,
+    effect: ({ input }) => effect(input, told),
+    // The log's order, as far as answers tell it: a read comes after the write whose revision it saw. A lost write whose
+    // value an answer tells is needed for that answer: where any will do, another is better.
+    rank: (op) =>
+      op.output !== null
+        ? op.output.revision * 2 + (changedStore(op) ? 0 : 1)
+        : told.has(valueWritten(op.input) ?? "")
+          ? 1
+          : 0,
+  };
+}
+
+const key: Omit<Model<Operation, KeyState>, "effect" | "rank"> = {
   initial: { value: null, modRevision: 0, isExact: true, revision: 0 },
 
   step(state, { input, output }) {
@@ -70,14 +88,31 @@ export const keyModel: Model<Operation, KeyState> = {
     }
   },
 
+  isTooLate: ({ revision }, operation) => operation.output!.revision < revision + (changedStore(operation) ? 1 : 0),
+
   observes: ({ input }) => input.kind !== "put",
 
   key: ({ value, modRevision, isExact, revision }) =>
     `${modRevision}${isExact ? "=" : "<"}${revision}${value === null ? "" : `:${value}`}`,
-
-  // The log's order, as far as answers tell it: a read comes after the write whose revision it saw.
-  rank: (op) => op.output!.revision * 2 + (changedStore(op) ? 0 : 1),
 };
+
+/** Values that an answer tells or a comparison asks for: others cannot be told from one another. */
+function valuesTold(operations: readonly Operation[]): Set<string> {
+  const told = new Set<string>();
+  for (const { input, output } of operations) {
+    if (output !== null && "found" in output && output.found !== null) told.add(output.found.value);
+    if (input.kind === "txn" && input.compare.target === "value") told.add(input.compare.value);
+  }
+  return told;
+}
+
+function effect(input: KvInput, told: ReadonlySet<string>): string {
+  const written = valueWritten(input);
+  const value = written === null ? "delete" : told.has(written) ? `put ${written}` : "put";
+  if (input.kind !== "txn") return input.kind === "get" ? "get" : value;
+  const { compare } = input;
+  return `${compare.target} ${compare.target === "mod" ? compare.modRevision : compare.value} ${value}`;
+}
 
 function stepTxn(
   state: KeyState,
@@ -144,7 +179,7 @@ export function checkKv(history: readonly Operation[], options: KvCheckOptions =
   let steps = 0;
   let undecided: string | null = null;
   for (const [key, operations] of byKey(history)) {
-    const verdict = search(keyModel, operations, budget);
+    const verdict = search(keyModel(operations), operations, budget);
     steps += verdict.steps;
     if (verdict.kind === "unknown") undecided ??= key;
     if (verdict.kind === "illegal") {

@@ -189,11 +189,11 @@ describe("linearizability of a whole history", () => {
   });
 
   it("decides 100,000 operations on 50 keys, some of unknown outcome, with hardly a wrong turn", () => {
-    const options = { operationCount: 100_000, keyCount: 50, clientCount: 20, unknownShare: 0.02, valueCount: 0 };
+    const options = { operationCount: 100_000, keyCount: 50, clientCount: 20, unknownShare: 0.05, valueCount: 0 };
     const verdict = checkKv(makeHistory(options, seeded(1)).operations);
     assert.equal(verdict.kind, "ok");
     // A step for each would be perfect; what a lost write left behind takes a search.
-    assert.ok(verdict.steps < 3_000_000, `${verdict.steps} steps`);
+    assert.ok(verdict.steps < 400_000, `${verdict.steps} steps`);
   });
 
   it("finds the one stale read among 20,000 operations", () => {

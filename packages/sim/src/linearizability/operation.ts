@@ -72,6 +72,21 @@ export function deletesWhatIsAbsent(input: KvInput & { readonly kind: "txn" }): 
   return input.write === null && input.compare.target === "mod" && input.compare.modRevision === 0;
 }
 
+/** What the key holds after `input` has changed it: the value, or null where it deletes. */
+export function valueWritten(input: KvInput): string | null {
+  switch (input.kind) {
+    case "put":
+      return input.value;
+    case "txn":
+      return input.write;
+    case "get":
+    case "delete":
+      return null;
+    default:
+      return input satisfies never;
+  }
+}
+
 /** One line for an explanation: who, when, what, and the answer. */
 export function describeOperation({ client, call, return: returned, input, output }: Operation): string {
   const answer = output === null ? "outcome unknown" : describeOutput(output);

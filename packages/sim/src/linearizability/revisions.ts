@@ -3,7 +3,14 @@
  * key cannot see. These two checks do: one with the answers alone, one with the events the store itself tells of at the
  * end. Called by the simulator and by the fault tests, beside the linearizability check.
  */
-import { changedStore, describeFound, describeOperation, type Found, type Operation } from "./operation.ts";
+import {
+  changedStore,
+  describeFound,
+  describeOperation,
+  type Found,
+  type Operation,
+  valueWritten,
+} from "./operation.ts";
 import type { WatchEvent } from "./watch.ts";
 
 export type RevisionVerdict =
@@ -39,7 +46,7 @@ function checkWrittenOnce(known: readonly Operation[]): RevisionVerdict | null {
     if (found.modRevision > operation.output!.revision) return illegal("a read of its own future", operation);
     const write = writes.get(found.modRevision);
     if (write === undefined) continue;
-    if (write.input.key !== operation.input.key || valueWritten(write) !== found.value) {
+    if (write.input.key !== operation.input.key || valueWritten(write.input) !== found.value) {
       return illegal("a read that found what the write of that revision did not write", write, operation);
     }
   }
@@ -83,13 +90,13 @@ export function checkAgainstEvents(history: readonly Operation[], events: readon
   for (const operation of history) {
     const { input, output } = operation;
     if (output === null) {
-      if (input.kind !== "get") unknown.add(`${input.key}=${JSON.stringify(valueWritten(operation))}`);
+      if (input.kind !== "get") unknown.add(`${input.key}=${JSON.stringify(valueWritten(operation.input))}`);
       continue;
     }
     if (changedStore(operation)) {
       const event = byRevision.get(`${output.revision}/${input.key}`);
       if (event === undefined) return illegal("an acknowledged write that is not in the store's history", operation);
-      if (event.value !== valueWritten(operation)) {
+      if (event.value !== valueWritten(operation.input)) {
         return illegal(`an acknowledged write whose event says ${event.value}`, operation);
       }
       explained.add(event);
@@ -118,12 +125,6 @@ function lastUpTo(events: readonly WatchEvent[], revision: number): WatchEvent |
     else high = middle;
   }
   return events[low - 1] ?? null;
-}
-
-/** What the store holds after a write: the value, or null where it deletes. */
-function valueWritten({ input }: Operation): string | null {
-  if (input.kind === "put") return input.value;
-  return input.kind === "txn" ? input.write : null;
 }
 
 function foundBy({ output }: Operation): Found | null {
