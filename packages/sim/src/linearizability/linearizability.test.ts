@@ -61,6 +61,12 @@ const legal: Record<string, Operation[]> = {
     lostPut(0, "a"),
     swap(1, 2, { target: "mod", modRevision: 4 }, "b", 5),
   ],
+  "a lost put kept for the read that needs it": [
+    lostPut(0, "a"),
+    lostPut(0, "b"),
+    remove(1, 2, 1, 5),
+    swap(3, 4, { target: "value", value: "b" }, "c", 6, at("a", 6)),
+  ],
   "a swap that fails and says why": [
     put(0, 1, "a", 2),
     swap(2, 3, { target: "mod", modRevision: 1 }, "b", 2, at("a", 2)),
@@ -92,6 +98,10 @@ const illegal: Record<string, Operation[]> = {
     get(5, 6, at("a", 4), 4),
   ],
   "a lost put that takes effect before its call": [get(0, 1, at("a", 2), 2), lostPut(2, "a")],
+  "a swap that succeeds on a revision above its own": [
+    lostPut(0, "a"),
+    swap(1, 2, { target: "mod", modRevision: 7 }, "b", 5),
+  ],
   "a delete that deletes what is absent": [remove(0, 1, 1, 2)],
   "a delete that finds nothing to delete": [put(0, 1, "a", 2), remove(2, 3, 0, 2)],
   "revisions against real time": [put(0, 1, "a", 5), put(2, 3, "b", 4)],
