@@ -67,6 +67,7 @@ export class Load {
       this.#running.push(this.#work(new LoadClient(i, cluster, keyCount, valueBytes)));
     }
     this.#running.push(this.#changePairs(new LoadClient(clientCount, cluster, keyCount, valueBytes)));
+    cluster.attach(this);
   }
 
   /** Operations that were answered so far. */
@@ -84,6 +85,12 @@ export class Load {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await Promise.all(this.#running);
+  }
+
+  /** Ends everything, whatever it has come to. */
+  abandon(): void {
+    this.#isStopped = true;
+    for (const watcher of this.watchers) watcher.stop();
   }
 
   async #work(client: LoadClient): Promise<void> {

@@ -44,7 +44,6 @@ export async function verify(cluster: Cluster, load: Load): Promise<void> {
 
   for (const watcher of load.watchers) await watcher.untilSeen(through);
   assert.deepEqual(checkWatchers(events, load.watchers, through), ok);
-  for (const watcher of load.watchers) watcher.stop();
 }
 
 /** A write after everything else: what marks the end for watchers. Returns its revision. */

@@ -3,8 +3,9 @@
  * while others talk to them. The program is Quorate, or etcd if FAULTS_PROGRAM=etcd (ETCD names the binary, v3.6 or newer),
  * which takes the same flags; nothing else here depends on which it is.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { closeSync, cpSync, mkdirSync, mkdtempSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   type Member,
@@ -14,6 +15,8 @@ import {
   MemberPromoteResponse,
   MemberRemoveRequest,
   MemberRemoveResponse,
+  MoveLeaderRequest,
+  MoveLeaderResponse,
   StatusRequest,
   StatusResponse,
 } from "@quorate/api/messages";
@@ -73,6 +76,7 @@ export class Cluster {
   readonly #flags: readonly string[];
   /** Every member there ever was. */
   readonly #all: ClusterMember[] = [];
+  readonly #guests: { abandon(): void }[] = [];
 
   private constructor({ network, flags }: ClusterOptions) {
     this.network = network ?? new LoopbackNetwork();
@@ -97,6 +101,11 @@ export class Cluster {
     const member = new ClusterMember(name, await this.network.addHost(), join(this.#root, name), this.#flags);
     this.#all.push(member);
     return member;
+  }
+
+  /** `guest` talks to the members, and is told to give up when they end for good: a failed test must end, too. */
+  attach(guest: { abandon(): void }): void {
+    this.#guests.push(guest);
   }
 
   get running(): ClusterMember[] {
@@ -128,6 +137,15 @@ export class Cluster {
       return leader !== undefined;
     });
     return leader!;
+  }
+
+  /** Hands the lead over to `member`. */
+  async lead(member: ClusterMember): Promise<void> {
+    const leader = await this.leader();
+    if (leader === member) return;
+    const method = "etcdserverpb.Maintenance/MoveLeader";
+    await leader.calls.unary(method, MoveLeaderRequest, MoveLeaderResponse, { targetID: await member.id() });
+    await this.untilHealthy();
   }
 
   /** A running member that does not lead. */
@@ -169,14 +187,14 @@ export class Cluster {
   }
 
   /** Removes a member from the cluster; its process is left to find out. */
-  async remove(member: ClusterMember, id?: bigint): Promise<void> {
-    const request = { ID: id ?? (await member.id()) };
-    this.members.splice(this.members.indexOf(member), 1);
+  async remove(member: ClusterMember): Promise<void> {
+    const request = { ID: await member.id() };
     await this.#change("MemberRemove", (calls, deadlineMs) =>
       calls.unary("etcdserverpb.Cluster/MemberRemove", MemberRemoveRequest, MemberRemoveResponse, request, {
         deadlineMs,
       }),
     );
+    this.members.splice(this.members.indexOf(member), 1);
   }
 
   /** Changes of membership are refused while peers are not long enough connected or a learner lags: again, until done. */
@@ -209,6 +227,7 @@ export class Cluster {
   }
 
   async dispose(): Promise<void> {
+    for (const guest of this.#guests) guest.abandon();
     await Promise.all(this.#all.map((member) => member.dispose()));
     this.network.dispose();
     rmSync(this.#root, { recursive: true, force: true });
@@ -224,6 +243,8 @@ export class ClusterMember {
   readonly #flags: readonly string[];
   #initialCluster = "";
   #clusterState = "new";
+  #id: bigint | null = null;
+  #isDiskLimited = false;
   #child: ChildProcess | null = null;
   #log = "";
 
@@ -252,6 +273,7 @@ export class ClusterMember {
 
   /** What it is told of the cluster at its first start. */
   joins(initialCluster: string, state: "new" | "existing"): void {
+    this.#id = null;
     this.#initialCluster = initialCluster;
     this.#clusterState = state;
   }
@@ -310,6 +332,37 @@ export class ClusterMember {
     rmSync(join(this.directory, "data"), { recursive: true, force: true });
   }
 
+  /**
+   * Moves everything it has stored to a disk of this size that can be filled. It must not run. Throws where file systems
+   * may not be mounted.
+   */
+  limitDisk(megabytes: number): void {
+    const data = join(this.directory, "data");
+    const aside = `${this.directory}-aside`;
+    renameSync(data, aside);
+    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", this.directory]);
+    this.#isDiskLimited = true;
+    cpSync(aside, data, { recursive: true });
+    rmSync(aside, { recursive: true });
+  }
+
+  /** Leaves nothing free of the disk it was moved to. */
+  fillDisk(): void {
+    const ballast = openSync(join(this.directory, "ballast"), "w");
+    const block = Buffer.alloc(64 * 1024, 1);
+    try {
+      for (;;) writeSync(ballast, block);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    } finally {
+      closeSync(ballast);
+    }
+  }
+
+  freeDisk(): void {
+    rmSync(join(this.directory, "ballast"));
+  }
+
   async isHealthy(): Promise<boolean> {
     try {
       return (await fetch(`${this.clientUrl}/health`, { signal: AbortSignal.timeout(2000) })).status === 200;
@@ -333,13 +386,37 @@ export class ClusterMember {
     );
   }
 
+  /** Asks it the first time, and waits for the answer if it is just starting. */
   async id(): Promise<bigint> {
-    return (await this.status()).header!.memberId;
+    if (this.#id === null) {
+      await until(`${this.name} tells its id`, async () => {
+        const status = await this.status().catch(() => null);
+        this.#id = status === null ? null : status.header!.memberId;
+        return this.#id !== null;
+      });
+    }
+    return this.#id!;
   }
 
   async dispose(): Promise<void> {
     this.calls.close();
     if (this.isRunning) await this.end("SIGKILL");
+    if (this.#isDiskLimited) execFileSync("umount", [this.directory]);
+  }
+}
+
+/** Whether file systems can be mounted here; says so loudly where not. */
+export function hasMounts(): boolean {
+  const directory = mkdtempSync(join(tmpdir(), "quorate-mount-"));
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", directory], { stdio: "pipe" });
+    execFileSync("umount", [directory]);
+    return true;
+  } catch (error) {
+    console.error(`\n*** SKIPPED: no file systems can be mounted here, a full disk was not tested: ${error} ***\n`);
+    return false;
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
   }
 }
 

@@ -41,13 +41,16 @@ export class NamespacedNetwork implements Network {
   readonly #name: string;
   readonly #subnet: string;
   readonly #hosts: NamespacedHost[] = [];
+  static #count = 0;
   readonly #atExit = (): void => this.dispose();
 
-  /** `number` tells networks of one process apart, in [0, 9]. Throws if this may not be done here. */
-  constructor(number: number) {
+  /** Throws if this may not be done here. */
+  constructor() {
+    // No two networks share a name or a subnet, not even of two test files that run at once: what is deleted may linger.
+    const number = NamespacedNetwork.#count++;
     // Interface names have room for 15 characters.
-    this.#name = `qf${(process.pid % 100_000).toString(36)}${number}`;
-    this.#subnet = `10.${200 + (process.pid % 50)}.${(Math.floor(process.pid / 50) % 25) * 10 + number}`;
+    this.#name = `qf${process.pid.toString(36)}x${number}`;
+    this.#subnet = `10.${200 + (process.pid % 50)}.${number % 250}`;
     process.once("exit", this.#atExit);
     ip("link", "add", this.#name, "type", "bridge");
     ip("addr", "add", `${this.#subnet}.254/24`, "dev", this.#name);
@@ -58,7 +61,7 @@ export class NamespacedNetwork implements Network {
     const number = this.#hosts.length + 1;
     const host = new NamespacedHost(`${this.#name}n${number}`, `${this.#subnet}.${number}`);
     this.#hosts.push(host);
-    const cable = `${this.#name}v${number}`;
+    const cable = this.#cable(number);
     ip("netns", "add", host.namespace);
     ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", host.namespace);
     ip("link", "set", cable, "master", this.#name, "up");
@@ -100,8 +103,16 @@ export class NamespacedNetwork implements Network {
 
   dispose(): void {
     process.off("exit", this.#atExit);
-    for (const { namespace } of this.#hosts) attempt("ip", ["netns", "del", namespace]);
+    this.#hosts.forEach(({ namespace }, i) => {
+      attempt("ip", ["link", "del", this.#cable(i + 1)]);
+      attempt("ip", ["netns", "del", namespace]);
+    });
     attempt("ip", ["link", "del", this.#name]);
+  }
+
+  /** The end of a host's cable that is in the bridge. */
+  #cable(number: number): string {
+    return `${this.#name}v${number}`;
   }
 }
 
@@ -123,7 +134,7 @@ class NamespacedHost implements Host {
 /** Whether namespaces can be made here; says so loudly where not. */
 export function hasNamespaces(): boolean {
   try {
-    new NamespacedNetwork(9).dispose();
+    new NamespacedNetwork().dispose();
     return true;
   } catch (error) {
     console.error(`\n*** SKIPPED: no network namespaces here, partitions were not tested: ${error} ***\n`);
@@ -133,7 +144,7 @@ export function hasNamespaces(): boolean {
 
 /** Whether the kernel can delay and lose packets; says so loudly where not. Call only where there are namespaces. */
 export async function hasDisturbance(): Promise<boolean> {
-  const network = new NamespacedNetwork(8);
+  const network = new NamespacedNetwork();
   try {
     await network.addHost();
     network.disturb({ delayMs: 1, jitterMs: 0, lossPercent: 0 });
