@@ -1,2 +1,2 @@
-/** A whole cluster in one thread, from one seed. */
-export {};
+/** A whole cluster in one thread, from one seed; and the checks of what its clients were told. */
+export * from "./linearizability/index.ts";
