@@ -256,7 +256,7 @@ class DatabaseReader {
           last.push([key, value]);
           return true;
         }
-          if (COMPACTIONS.includes(name)) this.#checkCompaction(key, value);
+        if (COMPACTIONS.includes(name)) this.#checkCompaction(key, value);
         this.#target.addRow("meta", key, value);
         return true;
       },
