@@ -20,6 +20,10 @@ export class FakeCall implements ServerCall {
   status: { readonly code: number; readonly message: string } | null = null;
   /** Takes everything at once. When false, what is sent stays queued until {@link take}. */
   isReading = true;
+  /** Told of each whole message that has come. */
+  onMessage: (() => void) | null = null;
+  /** Told once, when the server has ended the call and all of its answer has come. */
+  onEnd: (() => void) | null = null;
   #queuedBytes = 0;
   #isOwnerWaiting = false;
   #isGone = false;
@@ -52,6 +56,7 @@ export class FakeCall implements ServerCall {
     if (!this.isOpen) return;
     this.messages.push(Buffer.from(buffer.subarray(start, end)));
     this.status = { code: 0, message: "" };
+    this.onEnd?.();
   }
 
   respondFrom(totalBytes: number, body: BodySource): void {
@@ -79,6 +84,7 @@ export class FakeCall implements ServerCall {
       this.messages.push(Buffer.concat(source.pieces));
       this.#source = null;
       source.body.released?.();
+      this.onEnd?.();
     }
   }
 
@@ -93,11 +99,13 @@ export class FakeCall implements ServerCall {
   }
 
   end(): void {
-    if (this.isOpen) this.status = { code: 0, message: "" };
+    this.fail(0, "");
   }
 
   fail(code: number, message: string): void {
-    if (this.isOpen) this.status = { code, message };
+    if (!this.isOpen) return;
+    this.status = { code, message };
+    this.onEnd?.();
   }
 
   holdSlot(): void {}
@@ -125,6 +133,7 @@ export class FakeCall implements ServerCall {
 
   #sent(message: Buffer): boolean {
     this.messages.push(message);
+    this.onMessage?.();
     if (this.isReading) return true;
     this.#queuedBytes += message.length;
     if (this.#queuedBytes < HIGH_WATER_BYTES) return true;

@@ -1,0 +1,11 @@
+/** What tests of other rooms and the simulator use: a machine with a member, and calls without a connection. */
+export type { Member, MemberParts } from "../member/member.ts";
+export type { OutgoingSnapshot, PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
+export { FakeCall } from "./fake-call.ts";
+export {
+  FakeStream,
+  MEMBER_DIRECTORY,
+  type ProcessWorld,
+  SimulatedMachine,
+  type SimulatedMachineOptions,
+} from "./simulated-machine.ts";

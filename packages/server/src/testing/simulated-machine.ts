@@ -1,0 +1,195 @@
+/**
+ * One machine of a simulation: its disk and database survive, and `open` starts a whole member over them, as the start of
+ * a process does: the real code from the services down to the log and the store. Who drives the time, the disk and the
+ * storage is the caller's choice: by hand (simulated-member.ts), or a whole cluster from one seed (packages/sim).
+ *
+ *   send() ──▶ services ──▶ Member ──┬─▶ Wal ──▶ SimDisk ──▶ defer
+ *                                    └─▶ Backend ──▶ MemoryStorage ──▶ schedule
+ */
+import { Buffer } from "node:buffer";
+import type { Init, MessageType } from "@quorate/api/messages";
+import { MemoryImage, MemoryStorage } from "@quorate/mvcc";
+import type { Method, StreamHandler } from "@quorate/rpc";
+import { Wal } from "@quorate/wal";
+import { SimDisk } from "@quorate/wal/testing";
+import { assert, type Clock, type Log, type Random, silentLog, type Timers } from "@quorate/world";
+import { type Config, configOf } from "../config/config.ts";
+import { Member, type MemberOptions, type MemberParts } from "../member/member.ts";
+import { memberOptionsOf } from "../member/member-options.ts";
+import { createLog, openMember, type World } from "../member/open-member.ts";
+import { allMethods } from "../services/all.ts";
+import { FakeCall } from "./fake-call.ts";
+
+export const MEMBER_DIRECTORY = "/data/member";
+
+export interface SimulatedMachineOptions {
+  readonly random: Random;
+  /** Over the defaults of the flags. */
+  readonly settings?: Readonly<Record<string, string>>;
+  /** Default 2 MiB: an entry may take half of one. */
+  readonly segmentBytes?: number;
+  /** Takes the end of each durable write. Default: kept until `disk.runPending`. */
+  readonly defer?: (run: () => void) => void;
+}
+
+/** What one run of the process gets of the world. */
+export interface ProcessWorld {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  /** Default: silent. */
+  readonly log?: Log;
+  /** Decides when a commit of storage ends. Default: `storage.step`. */
+  readonly schedule?: (complete: () => void) => void;
+  /** Sees the parts before the member is built of them. */
+  readonly opened?: (parts: MemberParts) => void;
+  /** Over the options that follow from the settings. */
+  readonly memberOptions?: Partial<MemberOptions>;
+}
+
+export class SimulatedMachine {
+  readonly disk: SimDisk;
+  readonly image: MemoryImage = new MemoryImage();
+  readonly config: Config;
+  readonly #random: Random;
+  readonly #segmentBytes: number;
+  member: Member = null as never;
+  storage: MemoryStorage = new MemoryStorage();
+  /** What the member reported as the reason to end the process. */
+  failure: Error | null = null;
+  isReady = false;
+  /** Which run of the process this is. */
+  #run = 0;
+  #methods: ReadonlyMap<string, Method> = new Map();
+
+  constructor(options: SimulatedMachineOptions) {
+    this.#random = options.random;
+    this.#segmentBytes = options.segmentBytes ?? 2 * 1024 * 1024;
+    this.disk = new SimDisk({
+      random: options.random,
+      ...(options.defer === undefined ? {} : { defer: options.defer }),
+    });
+    this.disk.makeDirectory("/data");
+    this.disk.makeDirectory(MEMBER_DIRECTORY);
+    this.disk.syncDirectory("/");
+    this.disk.syncDirectory("/data");
+    const settings = { name: "m", "data-dir": "/data", ...options.settings };
+    this.config = configOf(new Map(Object.entries(settings)), true);
+  }
+
+  worldOf(process: ProcessWorld): World {
+    const log = process.log ?? silentLog;
+    return {
+      disk: this.disk,
+      clock: process.clock,
+      timers: process.timers,
+      random: this.#random,
+      log,
+      raftLog: log,
+      segmentBytes: this.#segmentBytes,
+    };
+  }
+
+  /**
+   * Opens the parts over what is there, the log made first if there is none. Resolves to null if the process has ended
+   * meanwhile, and never if that ended a write it waits for.
+   */
+  async openOver(process: ProcessWorld): Promise<Member | null> {
+    const run = ++this.#run;
+    const world = this.worldOf(process);
+    if (!Wal.exists({ disk: this.disk, directory: this.config.walDirectory })) createLog(this.config, world);
+    const { schedule } = process;
+    this.storage = new MemoryStorage({ image: this.image, ...(schedule === undefined ? {} : { schedule }) });
+    this.failure = null;
+    this.isReady = false;
+    const parts = await openMember(this.config, this.storage, `${MEMBER_DIRECTORY}/index`, world);
+    if (run !== this.#run) return null;
+    process.opened?.(parts);
+    const options = { ...memberOptionsOf(this.config, world), ...process.memberOptions };
+    this.member = new Member(parts, options, {
+      flush: () => {},
+      failed: (error) => {
+        if (run === this.#run) this.failure ??= error;
+      },
+      ready: () => {
+        this.isReady = true;
+      },
+      resting: () => {},
+    });
+    this.#methods = new Map(allMethods(this.member));
+    return this.member;
+  }
+
+  /** Power fails: the disk forgets what was not synced. */
+  crash(): void {
+    this.#run++;
+    this.disk.crash();
+    this.storage.crash();
+  }
+
+  /** kill -9: the system keeps what was written. */
+  kill(): void {
+    this.#run++;
+    this.disk.kill();
+    this.storage.crash();
+  }
+
+  /** Hands a request to its service. The call may still wait when this returns. */
+  send<Request extends object>(
+    path: string,
+    type: MessageType<Request>,
+    request: Init<Request>,
+    call: FakeCall = new FakeCall(path),
+  ): FakeCall {
+    return this.sendBytes(path, type.encode(request), call);
+  }
+
+  sendBytes(path: string, bytes: Uint8Array, call: FakeCall = new FakeCall(path)): FakeCall {
+    const method = this.#methods.get(path)!;
+    assert(method !== undefined && method.kind !== "stream", "the method takes one message");
+    // Borrowed until return: overwritten afterwards, as the connection's buffer is.
+    const borrowed = Buffer.from(bytes);
+    method.handle(call, borrowed, 0, borrowed.length);
+    borrowed.fill(0xee);
+    return call;
+  }
+
+  openStream(path: string, call: FakeCall = new FakeCall(path)): FakeStream {
+    const method = this.#methods.get(path)!;
+    assert(method !== undefined && method.kind === "stream", "the method is a stream");
+    return new FakeStream(call, method.open(call));
+  }
+}
+
+/** The client's side of a bidirectional call. */
+export class FakeStream {
+  readonly call: FakeCall;
+  readonly #handler: StreamHandler;
+  #taken = 0;
+
+  constructor(call: FakeCall, handler: StreamHandler) {
+    this.call = call;
+    this.#handler = handler;
+  }
+
+  send<Request extends object>(type: MessageType<Request>, request: Init<Request>): void {
+    this.sendBytes(type.encode(request));
+  }
+
+  sendBytes(bytes: Uint8Array): void {
+    if (!this.call.isOpen) return;
+    const borrowed = Buffer.from(bytes);
+    this.#handler.message(this.call, borrowed, 0, borrowed.length);
+    borrowed.fill(0xee);
+  }
+
+  halfClose(): void {
+    this.#handler.halfClosed(this.call);
+  }
+
+  /** What came since the last time. */
+  received<Response extends object>(type: MessageType<Response>): Response[] {
+    const messages = this.call.messages.slice(this.#taken);
+    this.#taken = this.call.messages.length;
+    return messages.map((each) => type.decode(each, 0, each.length));
+  }
+}
