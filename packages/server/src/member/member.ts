@@ -33,12 +33,15 @@ import {
   type Message,
   NO_NODE,
   type NodeId,
+  ProposalDropped,
   type RawNode,
+  UnknownPeer,
 } from "@quorate/raft";
 import type { ServerCall } from "@quorate/rpc";
 import type { Wal } from "@quorate/wal";
 import type { Clock, Log, Random, Timer, Timers } from "@quorate/world";
 import { failWith } from "../answer.ts";
+import type { OutgoingSnapshot, PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { Alarms } from "./alarms.ts";
 import { Applier } from "./applier.ts";
 import { CompactionDriver } from "./compaction-driver.ts";
@@ -92,6 +95,7 @@ export interface MemberOptions {
   readonly timers: Timers;
   readonly random: Random;
   readonly log: Log;
+  readonly network?: (owner: PeerNetworkOwner) => PeerNetwork;
 }
 
 export interface MemberOwner {
@@ -131,7 +135,8 @@ const MAX_UNFLUSHED_BYTES = 512 * 1024 * 1024;
 const REST_AFTER_MS = 10_000;
 const NO_USER = new Uint8Array(0);
 
-export class Member implements ConsensusOwner {
+export class Member implements ConsensusOwner, PeerNetworkOwner {
+  readonly #network: PeerNetwork | null;
   readonly id: bigint;
   readonly header: HeaderEncoder;
   readonly store: Store;
@@ -223,12 +228,38 @@ export class Member implements ConsensusOwner {
       },
       parts.backend.appliedIndex,
     );
+    this.#network = options.network?.(this) ?? null;
   }
+
+  step(message: Message): void {
+    try {
+      this.#consensus.step(message);
+    } catch (error) {
+      if (!(error instanceof ProposalDropped || error instanceof UnknownPeer)) throw error;
+    }
+  }
+  receiveSnapshot(_m: Message, _path: string, done: (error: Error | null) => void): void {
+    done(new Error("not yet"));
+  }
+  reportUnreachable(id: NodeId): void {
+    this.#parts.raft.reportUnreachable(id);
+  }
+  reportSnapshot(id: NodeId, status: "finished" | "failed"): void {
+    this.#parts.raft.reportSnapshot(id, status);
+  }
+  openSnapshot(_m: Message, done: (error: Error | null, snapshot: OutgoingSnapshot | null) => void): void {
+    done(new Error("not yet"), null);
+  }
+  isRemoved(): boolean {
+    return false;
+  }
+  removedFromCluster(): void {}
 
   // --- life
 
   /** Starts the clock. A member that is alone stands for election at once. */
   start(): void {
+    for (const each of this.membership.members()) if (each.id !== this.id) this.#network?.addPeer(each.id, []);
     this.#every(this.options.heartbeatMs, () => this.#consensus.tick());
     this.#every(SWEEP_MS, () => this.#sweep());
     this.#every(REPLAY_MS, () => this.replayWatchers());
@@ -409,8 +440,8 @@ export class Member implements ConsensusOwner {
   }
   #lastLeader: NodeId = NO_NODE;
 
-  send(_message: Message): void {
-    // A lone voter has nobody to send to; peers come with their transport.
+  send(message: Message): void {
+    this.#network?.send(message);
   }
 
   logFailed(error: Error): void {
@@ -418,6 +449,7 @@ export class Member implements ConsensusOwner {
   }
 
   turnEnded(): void {
+    this.#network?.flush();
     this.#owner.flush();
   }
 
@@ -435,6 +467,7 @@ export class Member implements ConsensusOwner {
 
   #applyConfChange(change: ConfChange): ConfState {
     this.#confState = this.#consensus.applyConfChange(change);
+    if (change.nodeId !== this.id) this.#network?.addPeer(change.nodeId, []);
     return this.#confState;
   }
 

@@ -83,12 +83,10 @@ function bootstrapMember(config: Config): { memberId: bigint; clusterId: bigint;
   if (own === undefined) {
     throw new DataDirectoryError(`couldn't find local name "${config.name}" in the initial cluster configuration`);
   }
-  if (config.initialCluster.length > 1) {
-    throw new DataDirectoryError("clusters of several members are not supported by this version of quorate");
-  }
   checkAdvertised(config.advertisePeerUrls, own.peerUrls, config.name);
   const memberId = memberIdOf(own.peerUrls, config.initialClusterToken);
-  return { memberId, clusterId: clusterIdOf([memberId]), peerUrls: own.peerUrls };
+  const ids = config.initialCluster.map((each) => memberIdOf(each.peerUrls, config.initialClusterToken));
+  return { memberId, clusterId: clusterIdOf(ids), peerUrls: own.peerUrls };
 }
 
 /**
@@ -103,10 +101,16 @@ function bootstrap(config: Config, wal: Wal, memberId: bigint): Promise<{ entrie
         `but the flags describe member ${idText(described.memberId)}`,
     );
   }
-  const member = { id: memberId, peerUrls: described.peerUrls, isLearner: false, name: config.name, clientUrls: [] };
-  const change = { id: 0n, type: ConfChangeType.AddNode, nodeId: memberId, context: Buffer.from(encodeMember(member)) };
-  const entries = [new Entry(EntryType.ConfChange, term(1), index(1), encodeConfChange(change))];
-  const hardState: HardState = { term: term(1), vote: NO_NODE, commit: index(1) };
+  const members = config.initialCluster
+    .map(({ peerUrls, name }) => ({ id: memberIdOf(peerUrls, config.initialClusterToken), peerUrls, name }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  const entries = members.map((each, at) => {
+    const member = { ...each, name: "", isLearner: false, clientUrls: [] };
+    const context = Buffer.from(encodeMember(member));
+    const change = { id: 0n, type: ConfChangeType.AddNode, nodeId: each.id, context };
+    return new Entry(EntryType.ConfChange, term(1), index(at + 1), encodeConfChange(change));
+  });
+  const hardState: HardState = { term: term(1), vote: NO_NODE, commit: index(entries.length) };
   return new Promise((resolve, reject) => {
     wal.save(entries, hardState, (error) => {
       if (error === null) resolve({ entries, hardState });
