@@ -5,8 +5,9 @@
  *   ──────── base ────────┼── terms of the entries ──┤ lastIndex
  *   committed, maybe gone   every one of them is there
  */
-import { assert } from "@quorate/world";
+
 import type { Entry, HardState } from "@quorate/raft";
+import { assert } from "@quorate/world";
 
 export class DurableLog {
   #base = 0;

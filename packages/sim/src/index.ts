@@ -1,2 +1,4 @@
 /** A whole cluster in one thread, from one seed. */
-export {};
+export { FAULT_KINDS, type FaultKind, type Scenario, type ScenarioOverrides } from "./scenario.ts";
+export { type SimOptions, type SimResult, simulate } from "./sim-cluster.ts";
+export { Violation } from "./violation.ts";

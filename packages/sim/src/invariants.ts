@@ -78,6 +78,12 @@ export class Invariants implements NetworkObserver {
     return this.#applied.length - 1;
   }
 
+  /** What a running member's raft says of itself. */
+  status(id: NodeId): { readonly role: Role; readonly term: number } | null {
+    const watched = this.#running.get(id);
+    return watched === undefined ? null : { role: watched.raft.role, term: watched.raft.term };
+  }
+
   // --- a member starts and ends
 
   /** A member has opened its parts and not done anything yet. */
@@ -91,8 +97,14 @@ export class Invariants implements NetworkObserver {
     this.#compareWithDisk(parts, log);
     this.#pendingSaves.delete(id);
     log.restartAt(logStorage.firstIndex() - 1, logStorage.term(index(logStorage.firstIndex() - 1)) ?? 0);
-    log.append(logStorage.entries(logStorage.firstIndex(), index(logStorage.lastIndex() + 1), Number.POSITIVE_INFINITY) ?? []);
-    this.#remember(id, log, logStorage.entries(logStorage.firstIndex(), index(logStorage.lastIndex() + 1), Number.POSITIVE_INFINITY) ?? []);
+    log.append(
+      logStorage.entries(logStorage.firstIndex(), index(logStorage.lastIndex() + 1), Number.POSITIVE_INFINITY) ?? [],
+    );
+    this.#remember(
+      id,
+      log,
+      logStorage.entries(logStorage.firstIndex(), index(logStorage.lastIndex() + 1), Number.POSITIVE_INFINITY) ?? [],
+    );
     log.setHardState(logStorage.initialState().hardState);
     this.#spyOnLog(wal, id, log);
   }
@@ -135,8 +147,12 @@ export class Invariants implements NetworkObserver {
     const log = this.#logs.get(from)!;
     if (message.reject) return;
     if (message.type === MessageType.VoteResp) {
-      if (log.term !== message.term || log.vote !== message.to) {
-        throw this.#verdict.broken("votes are durable before they leave", `${this.#names(from)} votes in term ${message.term}`);
+      // A later term on disk is as good: it can not vote in this one any more.
+      if (log.term < message.term || (log.term === message.term && log.vote !== message.to)) {
+        throw this.#verdict.broken(
+          "votes are durable before they leave",
+          `${this.#names(from)} votes in term ${message.term}`,
+        );
       }
       const key = `${from} ${message.term}`;
       const known = this.#votes.get(key);
@@ -163,9 +179,13 @@ export class Invariants implements NetworkObserver {
       const { raft } = watched;
       const { backend, store } = watched.parts;
       const { term, committed, role } = raft;
-      if (term < watched.term) throw this.#verdict.broken("terms never go back", `${watched.name} from ${watched.term} to ${term}`);
+      if (term < watched.term)
+        throw this.#verdict.broken("terms never go back", `${watched.name} from ${watched.term} to ${term}`);
       if (committed < watched.committed) {
-        throw this.#verdict.broken("what is committed stays so", `${watched.name} from ${watched.committed} to ${committed}`);
+        throw this.#verdict.broken(
+          "what is committed stays so",
+          `${watched.name} from ${watched.committed} to ${committed}`,
+        );
       }
       watched.committed = committed;
       if (role !== watched.role || term !== watched.term) {
@@ -179,7 +199,10 @@ export class Invariants implements NetworkObserver {
         throw this.#verdict.broken("what is applied stays so", `${watched.name} from ${watched.applied} to ${applied}`);
       }
       if (applied > committed) {
-        throw this.#verdict.broken("only committed entries are applied", `${watched.name} at ${applied}, committed ${committed}`);
+        throw this.#verdict.broken(
+          "only committed entries are applied",
+          `${watched.name} at ${applied}, committed ${committed}`,
+        );
       }
       watched.applied = applied;
       this.#checkState(watched.name, applied, store.revision);
@@ -247,16 +270,23 @@ export class Invariants implements NetworkObserver {
     const pending = this.#pendingSaves.get(id);
     if (pending !== undefined) log.truncate(pending.firstIndex);
     const { hardState } = logStorage.initialState();
-    const isOld = hardState.term === log.term && hardState.vote === log.vote;
+    // Term 0: nothing was ever called durable, but for what the opening itself has written.
+    const isOld = log.term === 0 || (hardState.term === log.term && hardState.vote === log.vote);
     const isNew = pending?.hardState?.term === hardState.term && pending.hardState.vote === hardState.vote;
     if (!isOld && !isNew) {
-      throw this.#verdict.broken("the hard state survives a crash", `${name} had term ${log.term}, has ${hardState.term}`);
+      throw this.#verdict.broken(
+        "the hard state survives a crash",
+        `${name} had term ${log.term}, has ${hardState.term}`,
+      );
     }
     if (pending?.firstIndex === 0) return;
     for (let at = Math.max(log.base + 1, logStorage.firstIndex()); at <= log.lastIndex; at++) {
       const found = logStorage.term(index(at));
       if (found !== log.termAt(at)) {
-        throw this.#verdict.broken("the log survives a crash", `${name} had ${log.termAt(at)}/${at}, has ${found}/${at}`);
+        throw this.#verdict.broken(
+          "the log survives a crash",
+          `${name} had ${log.termAt(at)}/${at}, has ${found}/${at}`,
+        );
       }
     }
   }
@@ -277,7 +307,10 @@ export class Invariants implements NetworkObserver {
         known.type !== entry.type ||
         Buffer.compare(known.data, entry.data) !== 0
       ) {
-        throw this.#verdict.broken("logs match", `entry ${entry.term}/${entry.index} of ${this.#names(id)} is not the others'`);
+        throw this.#verdict.broken(
+          "logs match",
+          `entry ${entry.term}/${entry.index} of ${this.#names(id)} is not the others'`,
+        );
       }
     }
   }
@@ -285,7 +318,10 @@ export class Invariants implements NetworkObserver {
   #elected(leader: Watched): void {
     const known = this.#leaders.get(leader.term);
     if (known !== undefined && known !== leader.id) {
-      throw this.#verdict.broken("one leader per term", `${this.#names(known)} and ${leader.name} lead term ${leader.term}`);
+      throw this.#verdict.broken(
+        "one leader per term",
+        `${this.#names(known)} and ${leader.name} lead term ${leader.term}`,
+      );
     }
     if (known === leader.id) return;
     this.#leaders.set(leader.term, leader.id);
@@ -294,7 +330,10 @@ export class Invariants implements NetworkObserver {
     for (let at = log.base + 1; at < this.#applied.length; at++) {
       const entry = this.#applied[at];
       if (entry !== undefined && !log.holds(at, entry.term)) {
-        throw this.#verdict.broken("leaders are complete", `${leader.name} leads term ${leader.term} without ${entry.term}/${at}`);
+        throw this.#verdict.broken(
+          "leaders are complete",
+          `${leader.name} leads term ${leader.term} without ${entry.term}/${at}`,
+        );
       }
     }
   }
@@ -306,7 +345,10 @@ export class Invariants implements NetworkObserver {
     const config = raft.status().config;
     for (const entry of entries) {
       if (entry.index !== expected) {
-        throw this.#verdict.broken("entries are applied in order", `${name} applies ${entry.index}, due is ${expected}`);
+        throw this.#verdict.broken(
+          "entries are applied in order",
+          `${name} applies ${entry.index}, due is ${expected}`,
+        );
       }
       expected++;
       const known = this.#applied[entry.index];
@@ -324,7 +366,8 @@ export class Invariants implements NetworkObserver {
   #firstApplied({ name }: Watched, entry: Entry, config: ConfState): void {
     this.#applied[entry.index] = entry;
     this.counts.applied++;
-    if (!this.#configs.some((each) => isSameConfig(each, config))) this.#configs = [config, ...this.#configs.slice(0, 1)];
+    if (!this.#configs.some((each) => isSameConfig(each, config)))
+      this.#configs = [config, ...this.#configs.slice(0, 1)];
     const holders = (voters: readonly NodeId[]): number =>
       voters.filter((id) => this.#logs.get(id)?.holds(entry.index, entry.term) === true).length;
     const isQuorum = (voters: readonly NodeId[]): boolean => holders(voters) > Math.floor(voters.length / 2);
@@ -347,7 +390,10 @@ export class Invariants implements NetworkObserver {
     const known = this.#revisions[applied];
     if (known === undefined) this.#revisions[applied] = revision;
     else if (known !== revision) {
-      throw this.#verdict.broken("equal index, equal state", `${name} is at revision ${revision} at ${applied}, another at ${known}`);
+      throw this.#verdict.broken(
+        "equal index, equal state",
+        `${name} is at revision ${revision} at ${applied}, another at ${known}`,
+      );
     }
   }
 }

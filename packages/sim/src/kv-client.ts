@@ -13,7 +13,13 @@ import {
   TxnResponse,
 } from "@quorate/api/messages";
 import type { CallResult, Calls, ClientWorld, Served } from "./clients.ts";
-import { describeOperation, Operation, type OperationAnswer, type OperationRequest, type StoredValue } from "./operation.ts";
+import {
+  describeOperation,
+  Operation,
+  type OperationAnswer,
+  type OperationRequest,
+  type StoredValue,
+} from "./operation.ts";
 import type { RevisionHistory } from "./revision-history.ts";
 
 export interface KvClientOptions {
@@ -28,6 +34,9 @@ export class KvClient {
   readonly #calls: Calls;
   readonly #history: RevisionHistory;
   readonly #options: KvClientOptions;
+  /** Hears which member has taken a write. */
+  onWrite: ((member: string) => void) | null = null;
+  #isWaiting = false;
   #count = 0;
   #isStopped = false;
   /** Mod revisions last seen, by key: what a compare-and-set expects. */
@@ -39,6 +48,11 @@ export class KvClient {
     this.#history = history;
     this.#options = options;
     this.#later();
+  }
+
+  /** A call is on its way. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
   }
 
   stop(): void {
@@ -64,7 +78,9 @@ export class KvClient {
     trace.line(this.#options.name, () => `asks ${at.name}: ${describeOperation(operation)}`);
     // Mostly as long as a member takes at most, at times far too short.
     const patienceMs = random.below(10) === 0 ? 20 + random.below(500) : 8000;
+    this.#isWaiting = true;
     this.#ask(at, operation.request, patienceMs, (answer, error) => {
+      this.#isWaiting = false;
       operation.returnedMs = time.nowMs;
       operation.answer = answer;
       trace.line(this.#options.name, () =>
@@ -74,6 +90,7 @@ export class KvClient {
       );
       this.#history.returned(operation);
       if (answer !== null) this.#learn(operation);
+      if (operation.hasWritten) this.onWrite?.(at.name);
       this.#later();
     });
   }
@@ -158,9 +175,7 @@ function casRequest(
   request: Extract<OperationRequest, { kind: "cas" }>,
 ): Parameters<typeof TxnRequest.encode>[0] {
   return {
-    compare: [
-      { result: CompareResult.EQUAL, target: CompareTarget.MOD, key, modRevision: request.expectedRevision },
-    ],
+    compare: [{ result: CompareResult.EQUAL, target: CompareTarget.MOD, key, modRevision: request.expectedRevision }],
     success: [{ requestPut: { key, value: Buffer.from(request.value) } }],
     failure: [{ requestRange: { key } }],
   };

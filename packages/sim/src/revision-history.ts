@@ -65,7 +65,10 @@ export class RevisionHistory {
     const text = describeEvents(events);
     const known = this.#texts[revision];
     if (known !== undefined && known !== text) {
-      throw this.#verdict.broken("watchers agree", `${watcher} is told ${text} at revision ${revision}, another ${known}`);
+      throw this.#verdict.broken(
+        "watchers agree",
+        `${watcher} is told ${text} at revision ${revision}, another ${known}`,
+      );
     }
     this.#floor = Math.max(this.#floor, revision);
     if (known !== undefined) return;
@@ -128,7 +131,9 @@ export class RevisionHistory {
         break;
       case "cas":
         isTrue = answer!.succeeded
-          ? isMine && change.value === request.value && (before.get(request.key)?.modRevision ?? 0) === request.expectedRevision
+          ? isMine &&
+            change.value === request.value &&
+            (before.get(request.key)?.modRevision ?? 0) === request.expectedRevision
           : isSame(answer!.found, state.get(request.key)) &&
             (state.get(request.key)?.modRevision ?? 0) !== request.expectedRevision;
         break;

@@ -11,14 +11,7 @@
  * are never doubled, because nothing removes the copy: a transport that repeats them would break the promise to clients.
  */
 import { Buffer } from "node:buffer";
-import {
-  decodeMessage,
-  describeMessage,
-  encodeMessage,
-  type Message,
-  MessageType,
-  type NodeId,
-} from "@quorate/raft";
+import { decodeMessage, encodeMessage, type Message, MessageType, type NodeId } from "@quorate/raft";
 import type { OutgoingSnapshot, PeerNetwork, PeerNetworkOwner } from "@quorate/server/testing";
 import type { SimDisk } from "@quorate/wal/testing";
 import type { Random } from "@quorate/world";
@@ -118,11 +111,11 @@ export class SimNetwork {
     const link = this.#link(from.id, to);
     if (link.isCut || this.#oneIn(pace.lostOneIn)) {
       this.counts.lost++;
-      this.#trace.line(from.host.name, () => `lost ${describe(message)}`);
+      this.#trace.line(from.host.name, () => `lost ${this.#trace.describe(message)}`);
       if (this.#random.below(3) === 0) from.unreachable(to);
       return;
     }
-    this.#trace.line(from.host.name, () => `sends ${describe(message)}`);
+    this.#trace.line(from.host.name, () => `sends ${this.#trace.describe(message)}`);
     this.#travel(from, to, bytes, link);
     if (message.type !== MessageType.Prop && this.#oneIn(pace.doubledOneIn)) this.#travel(from, to, bytes, link);
   }
@@ -154,7 +147,10 @@ export class SimNetwork {
     const { to } = snapshot.message;
     this.counts.snapshots++;
     this.#observer.sent(from.id, snapshot.message);
-    this.#trace.line(from.host.name, () => `sends a snapshot of ${snapshot.sizeBytes} bytes: ${describe(snapshot.message)}`);
+    this.#trace.line(
+      from.host.name,
+      () => `sends a snapshot of ${snapshot.sizeBytes} bytes: ${this.#trace.describe(snapshot.message)}`,
+    );
     const isBroken = this.#oneIn(this.pace.snapshotBrokenOneIn);
     const tookMs = this.pace.delayMs + (snapshot.sizeBytes / SNAPSHOT_BYTES_PER_MS) * (isBroken ? 0.5 : 1);
     const bytes = encodeMessage(snapshot.message);
@@ -312,8 +308,4 @@ function store(disk: SimDisk, path: string, bytes: Uint8Array): void {
   file.sync();
   file.close();
   disk.syncDirectory(path.slice(0, path.lastIndexOf("/")));
-}
-
-function describe(message: Message): string {
-  return describeMessage(message).trimEnd();
 }

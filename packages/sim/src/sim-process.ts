@@ -107,9 +107,13 @@ export class SimProcess implements Clock, Timers, Suspendable {
     this.#held = [];
     for (const event of held) {
       // A timer that was cancelled while it was held must not fire, so the flag is looked at again.
-      this.#time.after(0, () => {
-        if (!event.isCancelled) event.run();
-      }, this);
+      this.#time.after(
+        0,
+        () => {
+          if (!event.isCancelled) event.run();
+        },
+        this,
+      );
     }
   }
 
