@@ -15,6 +15,8 @@ export interface Served {
   readonly name: string;
   readonly process: SimProcess;
   readonly machine: SimulatedMachine;
+  /** Takes calls. */
+  readonly isServing: boolean;
 }
 
 export interface ClientWorld {
@@ -70,7 +72,10 @@ export class Calls {
       if (code === 0) end({ bytes: call.messages[0]!, error: null });
       else end({ bytes: null, error: { code, message } });
     };
-    at.process.deliver(() => at.machine.send(path, type, request, call));
+    at.process.deliver(() => {
+      if (at.isServing) at.machine.send(path, type, request, call);
+      else end({ bytes: null, error: null });
+    });
   }
 
   /** The connections to it break. */

@@ -8,6 +8,7 @@ import type { Random } from "@quorate/world";
 import { FAULT_KINDS, type FaultKind, type Scenario } from "./scenario.ts";
 import type { SimNetwork } from "./sim-network.ts";
 import type { SimNode } from "./sim-node.ts";
+import type { SimProcess } from "./sim-process.ts";
 import type { SimTime } from "./sim-time.ts";
 import type { Trace } from "./trace.ts";
 
@@ -16,7 +17,7 @@ export interface FaultsWorld {
   readonly random: Random;
   readonly network: SimNetwork;
   readonly trace: Trace;
-  /** All that are not retired, in a fixed order. */
+  /** All, in a fixed order. */
   nodes(): readonly SimNode[];
   leader(): SimNode | null;
 }
@@ -26,8 +27,8 @@ export class Faults {
   readonly #scenario: Scenario;
   readonly #totalWeight: number;
   #isStopped = false;
-  /** Members whose disk was made to fail: their end is no surprise. */
-  readonly #failing: Set<SimNode> = new Set();
+  /** Runs whose disk was made to fail: their end is no surprise. */
+  readonly #failing: Set<SimProcess> = new Set();
   readonly counts: Record<FaultKind, number> = Object.fromEntries(FAULT_KINDS.map((kind) => [kind, 0])) as Record<
     FaultKind,
     number
@@ -53,7 +54,7 @@ export class Faults {
 
   /** The member reported a failure: true if that was to be expected. It is down now, and comes back. */
   memberFailed(node: SimNode): boolean {
-    if (!this.#failing.has(node)) return false;
+    if (!this.#failing.has(node.process)) return false;
     this.#mend(node);
     node.kill();
     this.#startLater(node);
@@ -62,6 +63,7 @@ export class Faults {
 
   /** A clean stop came to its end. */
   memberStopped(node: SimNode): void {
+    this.#mend(node);
     this.#startLater(node);
   }
 
@@ -169,14 +171,13 @@ export class Faults {
   /** The next durable write or sync fails: the member has to end its process. */
   #badDisk(node: SimNode): void {
     this.#world.trace.line(node.name, () => "DISK FAILS");
-    this.#failing.add(node);
+    this.#failing.add(node.process);
     node.disk.onCall = (call, path) =>
       call === "writeDurably" || call === "sync" ? systemError("EIO", call, path) : null;
   }
 
   #mend(node: SimNode): void {
     node.disk.onCall = null;
-    this.#failing.delete(node);
     if (this.#isStopped) this.#pace(node);
   }
 

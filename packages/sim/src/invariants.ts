@@ -36,6 +36,8 @@ interface Watched {
   committed: number;
   applied: number;
   role: Role;
+  /** A new leader's last entry; its log is looked at when that is durable. 0: done. */
+  unprovenIndex: number;
 }
 
 interface KnownEntry {
@@ -63,6 +65,8 @@ export class Invariants implements NetworkObserver {
   readonly #entries: KnownEntry[][] = [];
   /** By index: what was applied, and the store's revision after it where some member stopped there. */
   readonly #applied: Entry[] = [];
+  /** By index: the term in which it was committed, or a later one. */
+  readonly #committedBy: number[] = [];
   readonly #revisions: number[] = [];
   /** In force now and before, as of the newest entry applied anywhere. */
   #configs: ConfState[] = [];
@@ -121,6 +125,7 @@ export class Invariants implements NetworkObserver {
       committed: 0,
       applied: parts.backend.appliedIndex,
       role: Role.Follower,
+      unprovenIndex: 0,
     };
     this.#running.set(parts.id, watched);
     const apply = member.apply.bind(member);
@@ -164,7 +169,9 @@ export class Invariants implements NetworkObserver {
       }
       this.#votes.set(key, message.to);
     } else if (message.type === MessageType.AppResp) {
-      if (log.term < message.term || message.index > log.lastIndex) {
+      // Of an entry that a later term has replaced in the same write, the acknowledgement may come all the same: it is as
+      // if the write had been two.
+      if (log.term < message.term || (log.term === message.term && message.index > log.lastIndex)) {
         throw this.#verdict.broken(
           "entries are durable before they are acknowledged",
           `${this.#names(from)} acknowledges ${message.index} in term ${message.term}, its disk has ${log.lastIndex} in term ${log.term}`,
@@ -193,6 +200,7 @@ export class Invariants implements NetworkObserver {
         watched.term = term;
         if (role === Role.Leader) this.#elected(watched);
       }
+      if (watched.unprovenIndex > 0) this.#checkCompleteness(watched);
       const applied = backend.appliedIndex;
       if (applied === watched.applied) continue;
       if (applied < watched.applied) {
@@ -326,10 +334,20 @@ export class Invariants implements NetworkObserver {
     if (known === leader.id) return;
     this.#leaders.set(leader.term, leader.id);
     this.counts.elections++;
+    leader.unprovenIndex = leader.raft.lastIndex;
+  }
+
+  /** A leader has everything committed in earlier terms. Its log is known once its own first entry is durable. */
+  #checkCompleteness(leader: Watched): void {
     const log = this.#logs.get(leader.id)!;
-    for (let at = log.base + 1; at < this.#applied.length; at++) {
+    if (leader.role !== Role.Leader) leader.unprovenIndex = 0;
+    if (log.termAt(leader.unprovenIndex) !== leader.term) return;
+    const last = Math.min(leader.unprovenIndex, this.#applied.length - 1);
+    leader.unprovenIndex = 0;
+    for (let at = log.base + 1; at <= last; at++) {
       const entry = this.#applied[at];
-      if (entry !== undefined && !log.holds(at, entry.term)) {
+      // Votes of an old term may still be counted when later terms have committed more.
+      if (entry !== undefined && this.#committedBy[at]! < leader.term && !log.holds(at, entry.term)) {
         throw this.#verdict.broken(
           "leaders are complete",
           `${leader.name} leads term ${leader.term} without ${entry.term}/${at}`,
@@ -363,8 +381,9 @@ export class Invariants implements NetworkObserver {
   }
 
   /** Committed means: on the disks of a quorum, whatever becomes of the leader. */
-  #firstApplied({ name }: Watched, entry: Entry, config: ConfState): void {
+  #firstApplied({ name, raft }: Watched, entry: Entry, config: ConfState): void {
     this.#applied[entry.index] = entry;
+    this.#committedBy[entry.index] = raft.term;
     this.counts.applied++;
     if (!this.#configs.some((each) => isSameConfig(each, config)))
       this.#configs = [config, ...this.#configs.slice(0, 1)];

@@ -102,7 +102,7 @@ class SimCluster implements SimNodeOwner {
         random: faultsRandom,
         network: this.#network,
         trace: this.#trace,
-        nodes: () => this.#nodes.filter((node) => node.state !== "retired"),
+        nodes: () => this.#nodes,
         leader: () => this.#leader(),
       },
       this.#scenario,
@@ -151,7 +151,7 @@ class SimCluster implements SimNodeOwner {
   }
 
   openFailed(node: SimNode, error: unknown): void {
-    if (error === this.#verdict.violation) return;
+    if (error === this.#verdict.violation || this.#faults.memberFailed(node)) return;
     this.#verdict.broken("members start over what they stored", `${node.name}: ${error}`, { cause: error });
   }
 
@@ -175,7 +175,7 @@ class SimCluster implements SimNodeOwner {
     }
     for (const node of this.#nodes) {
       const { failure } = node.machine;
-      if (failure === null || node.state !== "up") continue;
+      if (failure === null || node.process.isEnded) continue;
       if (!this.#faults.memberFailed(node)) {
         throw this.#verdict.broken("members do not fail", `${node.name}: ${failure.message}`, { cause: failure });
       }

@@ -1,7 +1,7 @@
 /**
  * One member with its machine, across all runs of its program.
  *
- *   down ──start──▶ opening ──opened──▶ up ──crash, kill, stop, failure──▶ down        any ──retire──▶ retired
+ *   down ──start──▶ opening ──opened──▶ up ──stop──▶ stopping ──▶ down        any ──crash, kill, failure──▶ down
  */
 import type { NodeId } from "@quorate/raft";
 import {
@@ -46,7 +46,7 @@ export class SimNode implements Host, Served {
   readonly machine: SimulatedMachine;
   readonly pace: MachinePace;
   readonly snapshotDirectory: string = `${MEMBER_DIRECTORY}/snap`;
-  state: "down" | "opening" | "up" | "retired" = "down";
+  state: "down" | "opening" | "up" | "stopping" = "down";
   process: SimProcess;
   readonly #time: SimTime;
   readonly #random: Random;
@@ -120,9 +120,14 @@ export class SimNode implements Host, Served {
     this.#end();
   }
 
-  /** Asks for a clean stop; `done` when the process has ended, unless something else ended it first. */
+  get isServing(): boolean {
+    return this.state === "up";
+  }
+
+  /** Asks for a clean stop, clients being cut off first; `done` when the process has ended, unless something else ended it first. */
   stop(done: (error: Error | null) => void): void {
     const { process } = this;
+    this.state = "stopping";
     process.deliver(() => {
       this.machine.member.stop((error) => {
         process.deliver(() => {

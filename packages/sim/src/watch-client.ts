@@ -66,7 +66,7 @@ export class WatchClient {
     this.#at = at;
     this.counts.reconnects++;
     at.process.deliver(() => {
-      if (this.#at !== at) return;
+      if (this.#at !== at || !at.isServing) return;
       const call = new FakeCall("/etcdserverpb.Watch/Watch");
       const stream = at.machine.openStream(call.path, call);
       this.#stream = stream;
