@@ -13,40 +13,40 @@ import {
   TxnResponse,
 } from "@quorate/api/messages";
 import type { CallResult, Calls, ClientWorld, Served } from "./clients.ts";
-import {
-  describeOperation,
-  Operation,
-  type OperationAnswer,
-  type OperationRequest,
-  type StoredValue,
-} from "./operation.ts";
-import type { RevisionHistory } from "./revision-history.ts";
+import type { History } from "./history.ts";
+import { changedStore, describeOperation, type Found, type KvInput, type KvOutput } from "./linearizability/index.ts";
 
 export interface KvClientOptions {
-  readonly name: string;
+  /** c1 is number 1. */
+  readonly number: number;
   readonly keyCount: number;
   /** Middle of the time between an answer and the next call. */
   readonly thinkMs: number;
 }
 
+/** Longer than a member takes to say that it cannot answer. */
+const PATIENCE_MS = 8000;
+
 export class KvClient {
   readonly #world: ClientWorld;
   readonly #calls: Calls;
-  readonly #history: RevisionHistory;
+  readonly #history: History;
   readonly #options: KvClientOptions;
+  readonly #name: string;
   /** Hears which member has taken a write. */
   onWrite: ((member: string) => void) | null = null;
   #isWaiting = false;
   #count = 0;
   #isStopped = false;
-  /** Mod revisions last seen, by key: what a compare-and-set expects. */
-  readonly #seen: Map<string, number> = new Map();
+  /** What was last seen of each key: what a compare expects. */
+  readonly #seen: Map<string, Found | null> = new Map();
 
-  constructor(world: ClientWorld, calls: Calls, history: RevisionHistory, options: KvClientOptions) {
+  constructor(world: ClientWorld, calls: Calls, history: History, options: KvClientOptions) {
     this.#world = world;
     this.#calls = calls;
     this.#history = history;
     this.#options = options;
+    this.#name = `c${options.number}`;
     this.#later();
   }
 
@@ -73,125 +73,122 @@ export class KvClient {
       return;
     }
     const at = served[random.below(served.length)]!;
-    const operation = new Operation(this.#options.name, this.#choose(), time.nowMs, this.#history.floor);
-    this.#history.called(operation);
-    trace.line(this.#options.name, () => `asks ${at.name}: ${describeOperation(operation)}`);
-    // Mostly as long as a member takes at most, at times far too short.
-    const patienceMs = random.below(10) === 0 ? 20 + random.below(500) : 8000;
+    const input = this.#choose();
+    const isSerializable = input.kind === "get" && random.below(5) === 0;
+    const question = this.#history.ask(this.#options.number, time.nowMs, input, isSerializable);
+    trace.line(this.#name, () => `asks ${at.name}: ${isSerializable ? "serializable " : ""}${JSON.stringify(input)}`);
+    const patienceMs = random.below(10) === 0 ? 20 + random.below(500) : PATIENCE_MS;
     this.#isWaiting = true;
-    this.#ask(at, operation.request, patienceMs, (answer, error) => {
+    this.#ask(at, input, isSerializable, patienceMs, (output, error) => {
       this.#isWaiting = false;
-      operation.returnedMs = time.nowMs;
-      operation.answer = answer;
-      trace.line(this.#options.name, () =>
-        answer === null
-          ? `knows nothing of: ${describeOperation(operation)} (${error})`
-          : `is told: ${describeOperation(operation)}`,
-      );
-      this.#history.returned(operation);
-      if (answer !== null) this.#learn(operation);
-      if (operation.hasWritten) this.onWrite?.(at.name);
+      const operation = { client: this.#options.number, call: question.callMs, return: time.nowMs, input, output };
+      trace.line(this.#name, () => `told by ${at.name}: ${output === null ? error : describeOperation(operation)}`);
+      this.#history.answered(question, time.nowMs, output);
+      this.#learn(input, output);
+      if (changedStore(operation)) this.onWrite?.(at.name);
       this.#later();
     });
   }
 
-  #choose(): OperationRequest {
+  #choose(): KvInput {
     const { random } = this.#world;
     const key = `k${random.below(this.#options.keyCount)}`;
-    const value = `${this.#options.name}.${++this.#count}`;
+    const value = `${this.#name}.${++this.#count}`;
     const dice = random.below(100);
     if (dice < 35) return { kind: "put", key, value };
-    if (dice < 65) return { kind: "get", key, isSerializable: false };
-    if (dice < 72) return { kind: "get", key, isSerializable: true };
-    if (dice < 82) return { kind: "delete", key };
-    return { kind: "cas", key, expectedRevision: this.#seen.get(key) ?? 0, value };
+    if (dice < 70) return { kind: "get", key };
+    if (dice < 80) return { kind: "delete", key };
+    const seen = this.#seen.get(key) ?? null;
+    const write = random.below(5) === 0 ? null : value;
+    if (seen !== null && random.below(3) === 0) {
+      return { kind: "txn", key, compare: { target: "value", value: seen.value }, write };
+    }
+    return { kind: "txn", key, compare: { target: "mod", modRevision: seen?.modRevision ?? 0 }, write };
   }
 
-  #learn({ request, answer, hasWritten }: Operation): void {
-    const { found, revision } = answer!;
-    if (request.kind === "delete") this.#seen.set(request.key, 0);
-    else this.#seen.set(request.key, hasWritten ? revision : (found?.modRevision ?? 0));
+  #learn(input: KvInput, output: KvOutput | null): void {
+    if (output === null) return;
+    if (output.kind === "put" && input.kind === "put") {
+      this.#seen.set(input.key, { value: input.value, modRevision: output.revision });
+    } else if (output.kind === "get" || output.kind === "txn") {
+      this.#seen.set(input.key, output.found);
+    } else {
+      this.#seen.set(input.key, null);
+    }
   }
 
   #ask(
     at: Served,
-    request: OperationRequest,
+    input: KvInput,
+    isSerializable: boolean,
     patienceMs: number,
-    done: (answer: OperationAnswer | null, error: string) => void,
+    done: (output: KvOutput | null, error: string) => void,
   ): void {
-    const key = Buffer.from(request.key);
-    const told = (read: (bytes: Buffer) => OperationAnswer) => (result: CallResult) => {
+    const key = Buffer.from(input.key);
+    const told = (read: (bytes: Buffer) => KvOutput) => (result: CallResult) => {
       if (result.bytes !== null) done(read(result.bytes), "");
       else done(null, result.error?.message ?? "no answer");
     };
-    switch (request.kind) {
-      case "put":
-        this.#calls.call(
-          at,
-          "/etcdserverpb.KV/Put",
-          PutRequest,
-          { key, value: Buffer.from(request.value) },
-          patienceMs,
-          told((bytes) => answer(PutResponse.decode(bytes, 0, bytes.length).header!.revision, {})),
-        );
+    const calls = this.#calls;
+    switch (input.kind) {
+      case "put": {
+        const request = { key, value: Buffer.from(input.value) };
+        calls.call(at, "/etcdserverpb.KV/Put", PutRequest, request, patienceMs, told(readPut));
         return;
-      case "get":
-        this.#calls.call(
-          at,
-          "/etcdserverpb.KV/Range",
-          RangeRequest,
-          { key, serializable: request.isSerializable },
-          patienceMs,
-          told((bytes) => {
-            const { header, kvs } = RangeResponse.decode(bytes, 0, bytes.length);
-            return answer(header!.revision, { found: storedValue(kvs[0]) });
-          }),
-        );
+      }
+      case "get": {
+        const request = { key, serializable: isSerializable };
+        calls.call(at, "/etcdserverpb.KV/Range", RangeRequest, request, patienceMs, told(readRange));
         return;
+      }
       case "delete":
-        this.#calls.call(
-          at,
-          "/etcdserverpb.KV/DeleteRange",
-          DeleteRangeRequest,
-          { key },
-          patienceMs,
-          told((bytes) => {
-            const { header, deleted } = DeleteRangeResponse.decode(bytes, 0, bytes.length);
-            return answer(header!.revision, { deleted });
-          }),
-        );
+        calls.call(at, "/etcdserverpb.KV/DeleteRange", DeleteRangeRequest, { key }, patienceMs, told(readDelete));
         return;
-      case "cas":
-        this.#calls.call(at, "/etcdserverpb.KV/Txn", TxnRequest, casRequest(key, request), patienceMs, told(casAnswer));
+      case "txn":
+        calls.call(at, "/etcdserverpb.KV/Txn", TxnRequest, txnRequest(key, input), patienceMs, told(readTxn));
         return;
       default:
-        request satisfies never;
+        input satisfies never;
     }
   }
 }
 
-function casRequest(
+function txnRequest(
   key: Buffer,
-  request: Extract<OperationRequest, { kind: "cas" }>,
+  { compare, write }: Extract<KvInput, { kind: "txn" }>,
 ): Parameters<typeof TxnRequest.encode>[0] {
+  const condition =
+    compare.target === "mod"
+      ? { target: CompareTarget.MOD, modRevision: compare.modRevision }
+      : { target: CompareTarget.VALUE, value: Buffer.from(compare.value) };
   return {
-    compare: [{ result: CompareResult.EQUAL, target: CompareTarget.MOD, key, modRevision: request.expectedRevision }],
-    success: [{ requestPut: { key, value: Buffer.from(request.value) } }],
+    compare: [{ result: CompareResult.EQUAL, key, ...condition }],
+    success: [write === null ? { requestDeleteRange: { key } } : { requestPut: { key, value: Buffer.from(write) } }],
     failure: [{ requestRange: { key } }],
   };
 }
 
-function casAnswer(bytes: Buffer): OperationAnswer {
+function readPut(bytes: Buffer): KvOutput {
+  return { kind: "put", revision: PutResponse.decode(bytes, 0, bytes.length).header!.revision };
+}
+
+function readRange(bytes: Buffer): KvOutput {
+  const { header, kvs } = RangeResponse.decode(bytes, 0, bytes.length);
+  return { kind: "get", revision: header!.revision, found: foundIn(kvs) };
+}
+
+function readDelete(bytes: Buffer): KvOutput {
+  const { header, deleted } = DeleteRangeResponse.decode(bytes, 0, bytes.length);
+  return { kind: "delete", revision: header!.revision, deleted };
+}
+
+function readTxn(bytes: Buffer): KvOutput {
   const { header, succeeded, responses } = TxnResponse.decode(bytes, 0, bytes.length);
-  const kvs = responses[0]?.responseRange?.kvs ?? [];
-  return answer(header!.revision, { succeeded, found: storedValue(kvs[0]) });
+  const found = foundIn(responses[0]?.responseRange?.kvs ?? []);
+  return { kind: "txn", revision: header!.revision, succeeded, found };
 }
 
-function answer(revision: number, rest: Partial<OperationAnswer>): OperationAnswer {
-  return { revision, found: null, succeeded: false, deleted: 0, ...rest };
-}
-
-function storedValue(kv: KeyValue | undefined): StoredValue | null {
-  if (kv === undefined) return null;
-  return { value: Buffer.from(kv.value).toString(), modRevision: kv.modRevision };
+function foundIn(kvs: readonly KeyValue[]): Found | null {
+  const kv = kvs[0];
+  return kv === undefined ? null : { value: Buffer.from(kv.value).toString(), modRevision: kv.modRevision };
 }

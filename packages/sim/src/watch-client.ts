@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { type Event, WatchRequest, WatchResponse } from "@quorate/api/messages";
 import { FakeCall, type FakeStream } from "@quorate/server/testing";
 import type { ClientWorld, Served } from "./clients.ts";
-import { describeEvents, type RevisionHistory } from "./revision-history.ts";
+import { describeEvents, type History } from "./history.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { Verdict } from "./violation.ts";
 
@@ -16,7 +16,7 @@ const EVERYTHING = Buffer.from([0]);
 export class WatchClient {
   readonly name: string;
   readonly #world: ClientWorld;
-  readonly #history: RevisionHistory;
+  readonly #history: History;
   readonly #verdict: Verdict;
   #next = 2;
   #at: Served | null = null;
@@ -27,7 +27,7 @@ export class WatchClient {
   readonly counts = { reconnects: 0 };
 
   /** `wandersMs`: how long it stays with one member at most. */
-  constructor(name: string, world: ClientWorld, history: RevisionHistory, verdict: Verdict, wandersMs: number) {
+  constructor(name: string, world: ClientWorld, history: History, verdict: Verdict, wandersMs: number) {
     this.name = name;
     this.#verdict = verdict;
     this.#world = world;

@@ -1,14 +1,14 @@
 /** All clients of one simulation, and what they were told. */
 import { Calls, type ClientWorld } from "./clients.ts";
+import { History } from "./history.ts";
 import { KvClient } from "./kv-client.ts";
-import { RevisionHistory } from "./revision-history.ts";
 import type { Scenario } from "./scenario.ts";
 import type { SimProcess } from "./sim-process.ts";
 import type { Verdict } from "./violation.ts";
 import { WatchClient } from "./watch-client.ts";
 
 export class Workload {
-  readonly history: RevisionHistory;
+  readonly history: History;
   readonly #world: ClientWorld;
   readonly #calls: Calls;
   readonly #clients: KvClient[] = [];
@@ -18,10 +18,10 @@ export class Workload {
 
   constructor(world: ClientWorld, verdict: Verdict, scenario: Scenario) {
     this.#world = world;
-    this.history = new RevisionHistory(verdict);
+    this.history = new History(verdict);
     this.#calls = new Calls(world);
     for (let i = 0; i < scenario.kvClients; i++) {
-      const options = { name: `c${i + 1}`, keyCount: scenario.keyCount, thinkMs: scenario.thinkMs };
+      const options = { number: i + 1, keyCount: scenario.keyCount, thinkMs: scenario.thinkMs };
       this.#clients.push(new KvClient(world, this.#calls, this.history, options));
     }
     for (let i = 0; i < scenario.watchClients; i++) {
@@ -65,7 +65,6 @@ export class Workload {
   counts(): Record<string, number> {
     return {
       ...this.history.counts,
-      calls: this.history.operations.length,
       reconnects: this.#watchers.reduce((sum, each) => sum + each.counts.reconnects, 0),
     };
   }
