@@ -86,7 +86,7 @@ export class Faults {
   }
 
   #happen(kind: FaultKind): void {
-    const { random, nodes } = this.#world;
+    const { random, nodes, leader } = this.#world;
     this.counts[kind]++;
     const up = nodes().filter((node) => node.state === "up" || node.state === "opening");
     const victim = up.length === 0 ? null : up[random.below(up.length)]!;
@@ -104,7 +104,7 @@ export class Faults {
         if (victim?.state === "up") this.#stopCleanly(victim);
         return;
       case "pause":
-        if (victim !== null) this.#pause(victim);
+        if (victim !== null) this.#pause(random.below(2) === 0 ? (leader() ?? victim) : victim);
         return;
       case "slowDisk":
         if (victim !== null) this.#slowDisk(victim);
@@ -203,6 +203,8 @@ export class Faults {
     // Whole, or only what it says, or only what it hears.
     const others = nodes().filter((node) => node !== alone);
     const how = random.below(3);
+    // A leader that sleeps through its own deposition is the one that might answer from the past.
+    if (random.below(3) === 0) this.#pause(alone);
     if (how === 2) this.#cut(others, [alone], false);
     else this.#cut([alone], others, how === 0);
   }

@@ -82,7 +82,7 @@ export function scenarioOf(random: Random, overrides: ScenarioOverrides = {}): S
       lostOneIn: isUnreliable ? pick([0, 20, 100]) : 0,
       doubledOneIn: isUnreliable ? pick([0, 20, 100]) : 0,
       overtakenOneIn: isUnreliable ? pick([0, 3, 20]) : 0,
-      lateOneIn: isUnreliable ? pick([0, 20, 200]) : 0,
+      lateOneIn: isUnreliable ? pick([0, 5, 20, 200]) : 0,
       lateMs: electionMs * pick([0.5, 2, 10]),
       snapshotBrokenOneIn: pick([0, 2, 5]),
     },
