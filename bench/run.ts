@@ -18,7 +18,20 @@ import { join } from "node:path";
 import { type Answer, figure, type Measurement, median, medianOf } from "./load/compare.ts";
 import { etcdVersion } from "./load/servers.ts";
 
-const QUESTIONS = ["put", "range", "txn", "range-large", "watch", "lease", "upkeep", "start"];
+const QUESTIONS = [
+  "put",
+  "range",
+  "txn",
+  "range-large",
+  "watch",
+  "lease",
+  "upkeep",
+  "start",
+  "cluster-put",
+  "cluster-failover",
+  "cluster-catch-up",
+  "cluster-steady",
+];
 const ANSWERS = join(import.meta.dirname, "out/answers.jsonl");
 const RESULTS = join(import.meta.dirname, "RESULTS.md");
 

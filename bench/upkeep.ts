@@ -2,9 +2,9 @@
  * How long does the unluckiest put wait while the store is compacted, and while its database is defragmented? 10
  * connections x 10, 150,000 keys of two revisions each, half of which the compaction removes.
  */
+import { callOnce } from "./load/call-once.ts";
 import { closedLoop, sleep } from "./load/closed-loop.ts";
 import { compare, type Measurement } from "./load/compare.ts";
-import { LoadConnection } from "./load/h2-connection.ts";
 import { preload } from "./load/preload.ts";
 import { compactRequest, keyOf, noiseOf, PATHS, putRequest } from "./load/requests.ts";
 import { MeasuredServer, type ServerKind } from "./load/servers.ts";
@@ -58,25 +58,4 @@ async function during(server: MeasuredServer, path: string, message: Buffer): Pr
     },
   });
   return { value: result.longestMs, unit: " ms", p50Ms: result.p50Ms, p99Ms: result.p99Ms };
-}
-
-/** Throws if the call is refused: a figure beside work that was not done means nothing. */
-async function callOnce(port: number, path: string, message: Buffer): Promise<void> {
-  let connection: LoadConnection | undefined;
-  try {
-    await new Promise<void>((resolve, reject) => {
-      const sink = {
-        data: () => {},
-        ended: (_streamId: number, hadData: boolean) =>
-          hadData ? resolve() : reject(new Error(`${path} was answered with an error`)),
-      };
-      LoadConnection.open(port, sink).then((opened) => {
-        connection = opened;
-        opened.call(path, message, true);
-        opened.flush();
-      }, reject);
-    });
-  } finally {
-    connection?.close();
-  }
 }

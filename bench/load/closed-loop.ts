@@ -1,13 +1,15 @@
 /**
  * The closed loop: so many connections, so many unary calls in flight on each; an answer starts the next call. Run for a
- * time, counted after a warm-up. A failed call ends the run: a figure with errors in it means nothing.
+ * time, counted after a warm-up. A failed call ends the run, because a figure with errors in it means nothing, unless
+ * failures are what is measured.
  */
 
 import { LoadConnection, type StreamSink } from "./h2-connection.ts";
 import { LatencyHistogram } from "./histogram.ts";
 
 export interface ClosedLoopOptions {
-  readonly port: number;
+  /** Several: the connections are dealt out to them in turn. */
+  readonly port: number | readonly number[];
   readonly connections: number;
   readonly inFlight: number;
   readonly warmupMs: number;
@@ -16,6 +18,8 @@ export interface ClosedLoopOptions {
   readonly meanwhile?: () => Promise<void>;
   /** Default false. */
   readonly isTls?: boolean;
+  /** Calls that fail are counted instead of ending the run; default false. */
+  readonly toleratesFailures?: boolean;
   /** Stop after so many calls instead of after a time. */
   readonly total?: number;
   /** The next request; called once per call. The buffer is copied before return. */
@@ -29,6 +33,8 @@ export interface LoadResult {
   readonly p999Ms: number;
   readonly longestMs: number;
   readonly calls: number;
+  /** Of those; 0 unless they are tolerated. */
+  readonly failures: number;
 }
 
 class Worker implements StreamSink {
@@ -66,6 +72,7 @@ class Run {
   isOver = false;
   isMeasuring = false;
   failure: Error | null = null;
+  failures = 0;
   #begun = 0;
 
   constructor(options: ClosedLoopOptions) {
@@ -78,7 +85,10 @@ class Run {
   }
 
   finished(startedMs: number, hadData: boolean): void {
-    if (!hadData && !this.isOver) this.failure ??= new Error("a call was answered with an error");
+    if (!hadData && !this.isOver) {
+      if (this.options.toleratesFailures === true) this.failures++;
+      else this.failure ??= new Error("a call was answered with an error");
+    }
     if (this.isMeasuring) this.histogram.addMs(performance.now() - startedMs);
   }
 }
@@ -91,9 +101,10 @@ export async function closedLoop(
 ): Promise<LoadResult> {
   const run = new Run(options);
   const workers: Worker[] = [];
+  const ports = typeof options.port === "number" ? [options.port] : options.port;
   for (let i = 0; i < options.connections; i++) {
     const worker = new Worker(run);
-    worker.connection = await LoadConnection.open(options.port, worker, options.isTls);
+    worker.connection = await LoadConnection.open(ports[i % ports.length]!, worker, options.isTls);
     workers.push(worker);
   }
   for (const worker of workers) {
@@ -122,6 +133,7 @@ export async function closedLoop(
     p999Ms: run.histogram.quantileMs(0.999),
     longestMs: run.histogram.longestMs,
     calls: run.histogram.total,
+    failures: run.failures,
   };
 }
 

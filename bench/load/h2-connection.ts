@@ -14,6 +14,8 @@ export interface StreamSink {
   data(streamId: number, buffer: Buffer, start: number, end: number): void;
   /** The server ended the stream; `hadData` is false for a call that failed. */
   ended(streamId: number, hadData: boolean): void;
+  /** The connection has broken or was closed by the server. Without it a break ends the run. Called at most once. */
+  lost?(error: Error | null): void;
 }
 
 const FRAME_DATA = 0;
@@ -37,6 +39,7 @@ export class LoadConnection {
   #out: Buffer = Buffer.allocUnsafe(256 * 1024);
   #outEnd = 0;
   #torn: Buffer | null = null;
+  #isLost = false;
   #consumed = 0;
   readonly #hadData = new Set<number>();
   readonly #blocks = new Map<string, Buffer>();
@@ -51,9 +54,8 @@ export class LoadConnection {
     this.#scheme = isTls ? 0x87 : 0x86;
     socket.setNoDelay(true);
     socket.on("data", (chunk) => this.#receive(chunk));
-    socket.on("error", (error) => {
-      throw error;
-    });
+    socket.on("error", (error) => this.#lost(error));
+    socket.on("close", () => this.#lost(null));
     this.#write(Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
     const settings = Buffer.alloc(12);
     settings.writeUInt16BE(4, 0); // INITIAL_WINDOW_SIZE
@@ -116,9 +118,16 @@ export class LoadConnection {
   }
 
   close(): void {
-    this.#socket.removeAllListeners("error");
-    this.#socket.on("error", () => {});
+    // What breaks from now on is nobody's business.
+    this.#isLost = true;
     this.#socket.destroy();
+  }
+
+  #lost(error: Error | null): void {
+    if (this.#isLost) return;
+    this.#isLost = true;
+    if (this.#sink.lost !== undefined) this.#sink.lost(error);
+    else if (error !== null) throw error;
   }
 
   #receive(chunk: Buffer): void {

@@ -9,6 +9,9 @@ export const PATHS = {
   leaseKeepAlive: "/etcdserverpb.Lease/LeaseKeepAlive",
   compact: "/etcdserverpb.KV/Compact",
   defragment: "/etcdserverpb.Maintenance/Defragment",
+  status: "/etcdserverpb.Maintenance/Status",
+  memberAdd: "/etcdserverpb.Cluster/MemberAdd",
+  memberRemove: "/etcdserverpb.Cluster/MemberRemove",
 } as const;
 
 /** `bench-000000000042`-style keys, 24 bytes: random ones out of `count`. */
@@ -65,6 +68,19 @@ export function leaseGrantRequest(id: number, ttlSeconds: number): Buffer {
 
 export function leaseKeepAliveRequest(id: number): Buffer {
   return number(1, id);
+}
+
+export function memberAddRequest(peerUrl: string): Buffer {
+  return field(1, Buffer.from(peerUrl));
+}
+
+/** All 64 bits of the id. */
+export function memberRemoveRequest(id: bigint): Buffer {
+  const bytes: number[] = [1 << 3];
+  let rest = id;
+  for (; rest > 127n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
+  bytes.push(Number(rest));
+  return Buffer.from(bytes);
 }
 
 const NOTHING = Buffer.alloc(0);

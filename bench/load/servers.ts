@@ -57,10 +57,7 @@ export class MeasuredServer {
       "--log-level=error",
     ];
     const startedMs = performance.now();
-    const child =
-      kind === "etcd"
-        ? spawn(ETCD, flags, { stdio: ["ignore", "ignore", "ignore"] })
-        : spawn(process.execPath, [QUORATE, "serve", ...flags], { stdio: ["ignore", "ignore", "inherit"] });
+    const child = spawnServer(kind, flags);
     for (;;) {
       if (child.exitCode !== null) throw new Error(`${kind} exited with ${child.exitCode} before it was ready`);
       if (await answers(httpPort)) break;
@@ -71,9 +68,7 @@ export class MeasuredServer {
 
   /** User and system seconds of all threads so far. */
   cpuSeconds(): number {
-    const stat = readFileSync(`/proc/${this.#process.pid}/stat`, "utf8");
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-    return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
+    return cpuSecondsOf(this.#process.pid!);
   }
 
   /** Resident memory, and the part of it that is not mapped files, in bytes. */
@@ -94,6 +89,20 @@ export class MeasuredServer {
   }
 }
 
+/** One process, with these flags alone. */
+export function spawnServer(kind: ServerKind, flags: readonly string[]): ChildProcess {
+  return kind === "etcd"
+    ? spawn(ETCD, flags, { stdio: ["ignore", "ignore", "ignore"] })
+    : spawn(process.execPath, [QUORATE, "serve", ...flags], { stdio: ["ignore", "ignore", "inherit"] });
+}
+
+/** User and system seconds of all threads of a process so far. */
+export function cpuSecondsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
+}
+
 function tlsFlags(directory: string, httpPort: number): string[] {
   const [key, certificate] = [join(directory, "server.key"), join(directory, "server.crt")];
   const kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
@@ -108,13 +117,14 @@ export function etcdVersion(): string {
 }
 
 /** Where data directories go: a real disk. `/tmp` may be memory, on which fdatasync costs nothing. */
-function dataRoot(): string {
+export function dataRoot(): string {
   const root = process.env.BENCH_DIR ?? tmpdir();
   readdirSync(root);
   return root;
 }
 
-async function answers(port: number): Promise<boolean> {
+/** Whether the server serves: it knows a leader and answers a linearizable read. */
+export async function answers(port: number): Promise<boolean> {
   try {
     const response = await fetch(`http://127.0.0.1:${port}/health`);
     return response.status === 200;
@@ -123,7 +133,7 @@ async function answers(port: number): Promise<boolean> {
   }
 }
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((resolve) => {
     const server = createServer();
     server.listen(0, "127.0.0.1", () => {

@@ -8,7 +8,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const MAIN = join(import.meta.dirname, "../../packages/cli/src/main.ts");
+export const MAIN: string = join(import.meta.dirname, "../../packages/cli/src/main.ts");
 const READY_MS = 20_000;
 
 export interface StartOptions {

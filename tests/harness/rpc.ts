@@ -22,10 +22,10 @@ export const machineTimers: Timers = {
 export class Calls {
   readonly client: RpcClient;
 
-  constructor(port: number) {
+  constructor(port: number, host = "127.0.0.1") {
     this.client = new RpcClient({
-      connect: () => connect({ port, host: "127.0.0.1", noDelay: true }),
-      authority: `127.0.0.1:${port}`,
+      connect: () => connect({ port, host, noDelay: true }),
+      authority: `${host}:${port}`,
       clock: machineClock,
       timers: machineTimers,
     });

@@ -22,7 +22,9 @@ nodeModule.enableCompileCache(join(installation, "node_modules/.cache/quorate"))
 const USAGE = `quorate: a strongly consistent, replicated key-value store that speaks etcd's protocols
 
 Usage:
-  quorate serve [flags]    start a member (flags are etcd's; see quorate serve --help)
+  quorate serve [flags]             start a member (flags are etcd's; see quorate serve --help)
+  quorate cluster up [flags]        run a whole cluster on this machine
+  quorate cluster status [flags]    show a cluster's members and what is wrong with it
 `;
 
 const [command, ...args] = process.argv.slice(2);
@@ -30,6 +32,11 @@ switch (command) {
   case "serve": {
     const { serve } = await import("@quorate/server");
     process.exitCode = await serve(args);
+    break;
+  }
+  case "cluster": {
+    const { cluster } = await import("./cluster/command.ts");
+    process.exitCode = await cluster(args);
     break;
   }
   case undefined:

@@ -14,6 +14,14 @@ export function memberIdOf(peerUrls: readonly string[], token: string): bigint {
   return hash.update(token).digest().readBigUInt64BE(0);
 }
 
+/**
+ * The id of a member that is added to a running cluster: no token, but the time of the request, so that URLs which come
+ * back after their member was removed get an id that was never used.
+ */
+export function addedMemberIdOf(peerUrls: readonly string[], unixSeconds: number): bigint {
+  return memberIdOf(peerUrls, String(Math.floor(unixSeconds)));
+}
+
 /** The same hash over the ids of the bootstrap members, ascending, eight bytes each. */
 export function clusterIdOf(memberIds: readonly bigint[]): bigint {
   const hash = createHash("sha1");

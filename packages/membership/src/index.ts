@@ -1,4 +1,34 @@
 /** Who is in the cluster: identities, the members table and the cluster version. Knows no sockets and nothing of raft. */
-export { ascending, clusterIdOf, idText, memberIdOf } from "./identity.ts";
-export { decodeMember, encodeMember, MalformedMember, type Member } from "./member-json.ts";
-export { Membership, type MembershipTables } from "./membership.ts";
+export { decodeChange, encodeChange, type MembershipChange, subjectOf, type WireChange } from "./change.ts";
+export {
+  clusterVersionText,
+  compareVersions,
+  decideClusterVersion,
+  isOlderThanCluster,
+  LOWEST_CLUSTER_VERSION,
+  mayJoin,
+  parseVersion,
+  type Version,
+} from "./cluster-version.ts";
+export { addedMemberIdOf, ascending, clusterIdOf, idText, memberIdOf } from "./identity.ts";
+export {
+  decodeMember,
+  decodeMembers,
+  encodeMember,
+  encodeMembers,
+  encodePromotion,
+  MalformedMember,
+  type Member,
+} from "./member-json.ts";
+export { type ChangeRefusal, Membership, type MembershipTables } from "./membership.ts";
+export {
+  checkAdd,
+  checkPromote,
+  checkReady,
+  checkRemove,
+  HEALTHY_AFTER_MS,
+  type MemberCondition,
+  type PromotionCandidate,
+  type ReconfigRefusal,
+} from "./reconfig-check.ts";
+export { encodeV2Store, type MembershipView } from "./v2-store.ts";

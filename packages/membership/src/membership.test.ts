@@ -1,20 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clusterIdOf, idText, memberIdOf } from "./identity.ts";
-import { decodeMember, encodeMember, MalformedMember } from "./member-json.ts";
-import { Membership, type MembershipTables } from "./membership.ts";
+import fc from "fast-check";
+import type { MembershipChange } from "./change.ts";
+import { addedMemberIdOf, clusterIdOf, idText, memberIdOf } from "./identity.ts";
+import type { Member } from "./member-json.ts";
+import { type ChangeRefusal, Membership } from "./membership.ts";
+import { FakeTables } from "./testing/fake-tables.ts";
 
-class FakeTables implements MembershipTables {
-  readonly rows = new Map<string, { table: string; key: Buffer; value: Buffer }>();
-  put(table: string, key: Uint8Array, value: Uint8Array | null): void {
-    const id = `${table}/${Buffer.from(key).toString("hex")}`;
-    if (value === null) this.rows.delete(id);
-    else this.rows.set(id, { table, key: Buffer.from(key), value: Buffer.from(value) });
-  }
-  scan(table: string, visit: (key: Uint8Array, value: Uint8Array) => void): void {
-    for (const row of this.rows.values()) if (row.table === table) visit(row.key, row.value);
-  }
-}
+const voter = (id: bigint, ...peerUrls: string[]): Member => ({
+  id,
+  peerUrls: peerUrls.length === 0 ? [`http://m${id}:1`] : peerUrls,
+  isLearner: false,
+  name: "",
+  clientUrls: [],
+});
+const learner = (id: bigint, ...peerUrls: string[]): Member => ({ ...voter(id, ...peerUrls), isLearner: true });
 
 test("ids match those of a real etcd", () => {
   const local = memberIdOf(["http://localhost:2380"], "etcd-cluster");
@@ -31,37 +31,166 @@ test("the order of peer URLs and of members does not change an id", () => {
   assert.equal(clusterIdOf([2n, 1n]), clusterIdOf([1n, 2n]));
 });
 
-// covers: MV-08
-test("a member's JSON keeps an id above 2^53 exactly and omits what is empty", () => {
-  const member = { id: 2n ** 64n - 1n, peerUrls: ["http://a:1"], isLearner: false, name: "", clientUrls: [] };
-  assert.equal(encodeMember(member), '{"id":18446744073709551615,"peerURLs":["http://a:1"]}');
-  assert.deepEqual(decodeMember(encodeMember(member)), member);
-  const full = { ...member, isLearner: true, name: "n", clientUrls: ["http://b:2"] };
-  assert.deepEqual(decodeMember(encodeMember(full)), full);
+test("a member added at run time has an id of its URLs and the second", () => {
+  const urls = ["http://10.0.0.8:2379", "http://10.0.0.1:2379"];
+  // SHA-1 of "http://10.0.0.1:2379http://10.0.0.8:23791700000000".
+  assert.equal(idText(addedMemberIdOf(urls, 1_700_000_000.9)), "f5638052622b9e50");
+  assert.notEqual(addedMemberIdOf(urls, 1_700_000_000), addedMemberIdOf(urls, 1_700_000_001));
 });
 
-test("what is not a member is refused by name", () => {
-  for (const text of ["", "{", "[]", "null", '{"peerURLs":[]}', '{"id":"1"}', '{"id":1.5}']) {
-    assert.throws(() => decodeMember(text), MalformedMember, text);
+/** Voters 1 and 2, learner 3; 9 was removed. */
+function populated(): { membership: Membership; tables: FakeTables } {
+  const tables = new FakeTables();
+  const membership = new Membership(7n, tables);
+  for (const member of [voter(1n), voter(2n, "http://m2:1", "http://m2:2"), learner(3n), voter(9n)]) {
+    membership.add(member);
+  }
+  membership.remove(9n);
+  return { membership, tables };
+}
+
+// covers: MB-02, MB-06, MB-17
+test("a change is refused when it is applied, by the same rules on every member", () => {
+  const { membership } = populated();
+  const table: [MembershipChange, ChangeRefusal | null, maxLearners?: number][] = [
+    [{ kind: "add", member: voter(4n) }, null],
+    [{ kind: "add", member: voter(1n, "http://new:1") }, "MemberExists"],
+    [{ kind: "add", member: voter(3n, "http://new:1") }, "MemberExists"],
+    [{ kind: "add", member: voter(4n, "http://new:1", "http://m2:2") }, "PeerUrlExists"],
+    [{ kind: "add", member: learner(4n) }, "TooManyLearners"],
+    [{ kind: "add", member: learner(4n) }, null, 2],
+    [{ kind: "add", member: learner(4n, "http://m1:1") }, "PeerUrlExists"],
+    [{ kind: "add", member: voter(9n) }, "MemberNotFound"],
+    [{ kind: "promote", id: 3n }, null],
+    [{ kind: "promote", id: 1n }, "MemberNotLearner"],
+    [{ kind: "promote", id: 5n }, "MemberNotFound"],
+    [{ kind: "promote", id: 9n }, "MemberNotFound"],
+    [{ kind: "remove", id: 3n }, null],
+    [{ kind: "remove", id: 1n }, null],
+    [{ kind: "remove", id: 5n }, "MemberNotFound"],
+    [{ kind: "remove", id: 9n }, "MemberNotFound"],
+    [{ kind: "updatePeerUrls", id: 2n, peerUrls: ["http://m2:2"] }, null],
+    [{ kind: "updatePeerUrls", id: 2n, peerUrls: ["http://m2:2", "http://m3:1"] }, "PeerUrlExists"],
+    [{ kind: "updatePeerUrls", id: 5n, peerUrls: ["http://new:1"] }, "MemberNotFound"],
+    [{ kind: "updatePeerUrls", id: 9n, peerUrls: ["http://new:1"] }, "MemberNotFound"],
+  ];
+  for (const [change, refusal, maxLearners] of table) {
+    assert.equal(
+      membership.validate(change, maxLearners ?? 1),
+      refusal,
+      JSON.stringify(change, (_, v) => String(v)),
+    );
   }
 });
 
-// covers: AP-11
-test("a membership loaded from its tables equals the one that was applied", () => {
-  const tables = new FakeTables();
-  const applied = new Membership(7n, tables);
-  applied.add({ id: 5n, peerUrls: ["http://a:1"], isLearner: false, name: "", clientUrls: [] });
-  applied.add({ id: 3n, peerUrls: ["http://b:1"], isLearner: false, name: "", clientUrls: [] });
-  applied.setAttributes(5n, "five", ["http://c:1"]);
-  applied.setAttributes(99n, "nobody", []);
-  applied.setClusterVersion("3.7.0");
-  const loaded = new Membership(7n, tables);
-  loaded.load();
-  assert.deepEqual(loaded.members(), applied.members());
+test("each change has its effect on the tables, and no other", () => {
+  const { membership, tables } = populated();
+  const before = tables.texts;
+  assert.deepEqual(before, {
+    "members/1": '{"id":1,"peerURLs":["http://m1:1"]}',
+    "members/2": '{"id":2,"peerURLs":["http://m2:1","http://m2:2"]}',
+    "members/3": '{"id":3,"peerURLs":["http://m3:1"],"isLearner":true}',
+    "members_removed/9": "removed",
+  });
+  membership.apply({ kind: "promote", id: 3n });
+  assert.deepEqual(tables.texts, { ...before, "members/3": '{"id":3,"peerURLs":["http://m3:1"]}' });
+  membership.apply({ kind: "remove", id: 3n });
+  membership.apply({ kind: "add", member: learner(0xabcn) });
+  assert.deepEqual(tables.texts, {
+    "members/1": before["members/1"],
+    "members/2": before["members/2"],
+    "members/abc": '{"id":2748,"peerURLs":["http://m2748:1"],"isLearner":true}',
+    "members_removed/3": "removed",
+    "members_removed/9": "removed",
+  });
+  assert.deepEqual(membership.removedIds(), [3n, 9n]);
+  assert.ok(membership.isRemoved(3n));
+  assert.ok(!membership.isRemoved(1n));
+});
+
+// covers: MB-13
+test("new peer URLs leave a learner a learner, with its name and client URLs", () => {
+  const { membership } = populated();
+  membership.setAttributes(3n, "three", ["http://c:1"]);
+  membership.apply({ kind: "updatePeerUrls", id: 3n, peerUrls: ["http://moved:1"] });
+  assert.deepEqual(membership.member(3n), {
+    id: 3n,
+    peerUrls: ["http://moved:1"],
+    isLearner: true,
+    name: "three",
+    clientUrls: ["http://c:1"],
+  });
+});
+
+test("a promotion changes nothing but the vote", () => {
+  const { membership } = populated();
+  membership.setAttributes(3n, "three", ["http://c:1"]);
+  membership.apply({ kind: "promote", id: 3n });
+  assert.deepEqual(membership.member(3n), { ...voter(3n), name: "three", clientUrls: ["http://c:1"] });
   assert.deepEqual(
-    loaded.members().map((each) => each.id),
-    [3n, 5n],
+    membership.voters().map((each) => each.id),
+    [1n, 2n, 3n],
   );
-  assert.equal(loaded.member(5n)?.name, "five");
-  assert.equal(loaded.clusterVersion, "3.7.0");
+  assert.deepEqual(membership.learners(), []);
+});
+
+test("a member that was never there, or no more, has no attributes to set", () => {
+  const { membership, tables } = populated();
+  const before = tables.texts;
+  membership.setAttributes(9n, "removed", []);
+  membership.setAttributes(99n, "nobody", []);
+  assert.deepEqual(tables.texts, before);
+});
+
+// covers: AP-11
+test("loading forgets what the tables do not hold any more", () => {
+  const { membership, tables } = populated();
+  membership.setClusterVersion("3.7.0");
+  tables.rows.clear();
+  new Membership(7n, tables).add(voter(5n));
+  membership.load();
+  assert.deepEqual(membership.members(), [voter(5n)]);
+  assert.deepEqual(membership.removedIds(), []);
+  assert.equal(membership.clusterVersion, null);
+});
+
+// covers: AP-11, MB-06, MB-10
+test("after any changes memory is what a fresh load reads, and the invariants hold", () => {
+  const id = fc.bigInt({ min: 1n, max: 6n });
+  const peerUrls = fc.uniqueArray(fc.constantFrom("a", "b", "c", "d", "e", "f", "g"), { minLength: 1, maxLength: 2 });
+  const change: fc.Arbitrary<MembershipChange> = fc.oneof(
+    fc
+      .tuple(id, peerUrls, fc.boolean())
+      .map(([id, urls, isLearner]) => ({ kind: "add" as const, member: { ...voter(id, ...urls), isLearner } })),
+    fc.record({ kind: fc.constantFrom("promote" as const, "remove" as const), id }),
+    fc.record({ kind: fc.constant("updatePeerUrls" as const), id, peerUrls }),
+  );
+  const announcement = fc.record({ kind: fc.constant("announce" as const), id, name: fc.string() });
+  fc.assert(
+    fc.property(fc.array(fc.oneof({ weight: 4, arbitrary: change }, announcement), { maxLength: 40 }), (steps) => {
+      const tables = new FakeTables();
+      const membership = new Membership(7n, tables);
+      const removed = new Set<bigint>();
+      for (const step of steps) {
+        if (step.kind === "announce") {
+          membership.setAttributes(step.id, step.name, [`http://${step.name}`]);
+        } else if (membership.validate(step, 2) === null) {
+          membership.apply(step);
+          if (step.kind === "remove") removed.add(step.id);
+        }
+        const members = membership.members();
+        const urls = members.flatMap((each) => each.peerUrls);
+        assert.equal(new Set(urls).size, urls.length, "no URL belongs to two members");
+        assert.ok(membership.learners().length <= 2);
+        assert.equal(membership.voters().length + membership.learners().length, members.length);
+        assert.ok(members.every((each) => !removed.has(each.id)));
+        assert.deepEqual(new Set(membership.removedIds()), removed);
+        const fresh = new Membership(7n, tables);
+        fresh.load();
+        assert.deepEqual(fresh.members(), members);
+        assert.deepEqual(fresh.removedIds(), membership.removedIds());
+      }
+    }),
+    { numRuns: 200 },
+  );
 });

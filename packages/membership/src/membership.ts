@@ -3,8 +3,18 @@
  * the tables `members`, `members_removed` and `cluster` (same keys and values as etcd's buckets). The member's apply
  * loop owns it; services read it.
  *
- * Invariant: what is in memory is what the tables hold; `load` and apply are the only ways in.
+ *   log entry ─▶ decodeChange ─▶ validate ──refused──▶ nothing changes, on any member
+ *                                   └──null──▶ apply ─▶ memory and tables
+ *
+ * Invariants:
+ *  - what is in memory is what the tables hold; `load` and apply are the only ways in;
+ *  - an id that was removed is remembered for ever and never returns: its vote may have been forgotten;
+ *  - no peer URL belongs to two members;
+ *  - whether a change is refused depends on this state, the change and `maxLearners` alone, never on who asks.
  */
+import { assert } from "@quorate/world";
+import type { MembershipChange } from "./change.ts";
+import { subjectOf } from "./change.ts";
 import { ascending, idText } from "./identity.ts";
 import { decodeMember, encodeMember, type Member } from "./member-json.ts";
 
@@ -14,7 +24,16 @@ export interface MembershipTables {
   scan(table: "members" | "members_removed" | "cluster", visit: (key: Uint8Array, value: Uint8Array) => void): void;
 }
 
+/** Why a change has no effect: kinds of the table of errors in packages/api. */
+export type ChangeRefusal =
+  | "MemberExists"
+  | "PeerUrlExists"
+  | "TooManyLearners"
+  | "MemberNotFound"
+  | "MemberNotLearner";
+
 const CLUSTER_VERSION_KEY = Buffer.from("clusterVersion");
+const REMOVED = Buffer.from("removed");
 
 export class Membership {
   readonly clusterId: bigint;
@@ -28,8 +47,14 @@ export class Membership {
     this.#tables = tables;
   }
 
-  /** Reads what the tables hold. Throws MalformedMember. */
+  /**
+   * Forgets everything and reads what the tables hold: at a start, and again when a snapshot has replaced them.
+   * Throws MalformedMember.
+   */
   load(): void {
+    this.#members.clear();
+    this.#removed.clear();
+    this.#clusterVersion = null;
     this.#tables.scan("members", (_key, value) => {
       const member = decodeMember(Buffer.from(value).toString());
       this.#members.set(member.id, member);
@@ -56,16 +81,98 @@ export class Membership {
     return [...this.#members.values()].sort((a, b) => ascending(a.id, b.id));
   }
 
+  /** Sorted by id. */
+  voters(): Member[] {
+    return this.members().filter((each) => !each.isLearner);
+  }
+
+  /** Sorted by id. */
+  learners(): Member[] {
+    return this.members().filter((each) => each.isLearner);
+  }
+
   isRemoved(id: bigint): boolean {
     return this.#removed.has(id);
   }
 
-  /** Applies the addition of a member. */
+  /** Ascending. */
+  removedIds(): bigint[] {
+    return [...this.#removed].sort(ascending);
+  }
+
+  /**
+   * Why a committed change must have no effect; null if it may be applied. Every member comes to the same answer, if
+   * `maxLearners` is configured the same everywhere.
+   */
+  validate(change: MembershipChange, maxLearners: number): ChangeRefusal | null {
+    const id = subjectOf(change);
+    if (this.#removed.has(id)) return "MemberNotFound";
+    const present = this.#members.get(id);
+    switch (change.kind) {
+      case "add":
+        if (present !== undefined) return "MemberExists";
+        if (this.#isTaken(change.member.peerUrls, id)) return "PeerUrlExists";
+        return change.member.isLearner && this.learners().length + 1 > maxLearners ? "TooManyLearners" : null;
+      case "promote":
+        if (present === undefined) return "MemberNotFound";
+        return present.isLearner ? null : "MemberNotLearner";
+      case "remove":
+        return present === undefined ? "MemberNotFound" : null;
+      case "updatePeerUrls":
+        if (present === undefined) return "MemberNotFound";
+        return this.#isTaken(change.peerUrls, id) ? "PeerUrlExists" : null;
+      default:
+        return change satisfies never;
+    }
+  }
+
+  /** Applies a change that {@link validate} did not refuse. */
+  apply(change: MembershipChange): void {
+    switch (change.kind) {
+      case "add":
+        return this.add(change.member);
+      case "promote":
+        return this.promote(change.id);
+      case "remove":
+        return this.remove(change.id);
+      case "updatePeerUrls":
+        return this.updatePeerUrls(change.id, change.peerUrls);
+      default:
+        return change satisfies never;
+    }
+  }
+
   add(member: Member): void {
+    assert(!this.#members.has(member.id), "a member is added once");
+    assert(!this.#removed.has(member.id), "a removed member never returns");
     this.#store(member);
   }
 
-  /** Applies a started member's announcement of its name and client URLs. An unknown id changes nothing. */
+  remove(id: bigint): void {
+    assert(this.#members.delete(id), "a member that is removed was there");
+    this.#removed.add(id);
+    const key = Buffer.from(idText(id));
+    this.#tables.put("members", key, null);
+    this.#tables.put("members_removed", key, REMOVED);
+  }
+
+  /** Everything else about the member, being a learner above all, stays as it is. */
+  updatePeerUrls(id: bigint, peerUrls: readonly string[]): void {
+    const member = this.#members.get(id);
+    assert(member !== undefined, "a member whose URLs are updated is there");
+    this.#store({ ...member, peerUrls });
+  }
+
+  promote(id: bigint): void {
+    const member = this.#members.get(id);
+    assert(member?.isLearner === true, "a member that is promoted is a learner");
+    this.#store({ ...member, isLearner: false });
+  }
+
+  /**
+   * Applies a started member's announcement of its name and client URLs. An unknown id changes nothing: the member may
+   * have been removed while its announcement was on the way.
+   */
   setAttributes(id: bigint, name: string, clientUrls: readonly string[]): void {
     const member = this.#members.get(id);
     if (member !== undefined) this.#store({ ...member, name, clientUrls });
@@ -74,6 +181,13 @@ export class Membership {
   setClusterVersion(version: string): void {
     this.#clusterVersion = version;
     this.#tables.put("cluster", CLUSTER_VERSION_KEY, Buffer.from(version));
+  }
+
+  #isTaken(peerUrls: readonly string[], byOtherThan: bigint): boolean {
+    for (const member of this.#members.values()) {
+      if (member.id !== byOtherThan && member.peerUrls.some((url) => peerUrls.includes(url))) return true;
+    }
+    return false;
   }
 
   #store(member: Member): void {

@@ -183,6 +183,11 @@ export class RaftLog {
     return this.#unstable.snapshot !== null;
   }
 
+  /** Index of the snapshot that was taken up and is not durable yet; 0: none. */
+  unstableSnapshotIndex(): Index {
+    return this.#unstable.snapshot?.metadata.index ?? (0 as Index);
+  }
+
   acceptUnstable(): void {
     this.#unstable.acceptInProgress();
   }

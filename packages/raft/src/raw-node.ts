@@ -128,6 +128,11 @@ export class RawNode {
     return this.#raft.raftLog.lastIndex();
   }
 
+  /** Index of a snapshot from the leader that was taken up and is not known to be durable yet; 0: none. */
+  get pendingSnapshotIndex(): Index {
+    return this.#raft.raftLog.unstableSnapshotIndex();
+  }
+
   /** 0 unless this node leads and a transfer is under way. */
   get leadTransferee(): NodeId {
     return this.#raft.leadTransferee;

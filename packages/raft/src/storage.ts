@@ -117,6 +117,16 @@ export class MemoryLogStorage implements LogStorage {
     }
   }
 
+  /** The least index after which at most `sizeBytes` of entry data follow. */
+  indexBefore(sizeBytes: number): Index {
+    let at = this.#entries.length;
+    for (let size = 0; at > 0; at--) {
+      size += this.#entries[at - 1]!.data.length;
+      if (size > sizeBytes) break;
+    }
+    return (this.#compactedIndex + at) as Index;
+  }
+
   /**
    * Forgets entries up to and including `index`, which a snapshot should cover first. Throws Compacted if that has been
    * done already.

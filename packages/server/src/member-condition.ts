@@ -8,11 +8,9 @@ import { VERSIONS } from "./versions.ts";
 
 export function conditionOf(member: Member, metrics: ServerMetrics): Condition {
   return {
-    versions: VERSIONS,
-    clusterVersion: () => member.membership.clusterVersion,
-    storageVersion: () => (member.membership.clusterVersion === null ? null : VERSIONS.cluster),
+    ...versionsOf(member),
     hasLeader: () => member.leader !== NO_NODE,
-    isLearner: () => false,
+    isLearner: () => member.isLearner,
     alarms: () =>
       member.alarms.list(AlarmType.NONE).map((each) => (each.alarm === AlarmType.CORRUPT ? "CORRUPT" : "NOSPACE")),
     // A local read cannot fail here: the state is in this process.
@@ -22,5 +20,14 @@ export function conditionOf(member: Member, metrics: ServerMetrics): Condition {
     },
     metricsText: () => metrics.render(),
     checked: (kind, name, isOk) => metrics.checked(kind, name, isOk),
+  };
+}
+
+/** What /version tells, on the client and the peer port. */
+export function versionsOf(member: Member): Pick<Condition, "versions" | "clusterVersion" | "storageVersion"> {
+  return {
+    versions: VERSIONS,
+    clusterVersion: () => member.membership.clusterVersion,
+    storageVersion: () => (member.membership.clusterVersion === null ? null : VERSIONS.cluster),
   };
 }

@@ -8,19 +8,25 @@
  * member is ready.
  */
 import type { Socket } from "node:net";
-import { encodeMember, idText } from "@quorate/membership";
 import { RpcServer } from "@quorate/rpc";
 import type { Config } from "./config/config.ts";
 import { isTls, type ServiceUrl } from "./config/urls.ts";
-import { Endpoints, type HttpRequest, type HttpResponse, json, text, versionBody } from "./http/endpoints.ts";
+import { Endpoints, type HttpRequest, type HttpResponse, text } from "./http/endpoints.ts";
 import { Listener, type ListenerHandlers } from "./http/listener.ts";
 import type { ZapLog } from "./log/zap-log.ts";
-import { type OpenedMember, openDataDirectory } from "./member/data-directory.ts";
+import { type OpenedMember, openDataDirectory, snapshotDirectoryOf } from "./member/data-directory.ts";
 import { Member } from "./member/member.ts";
 import { memberOptionsOf } from "./member/member-options.ts";
 import { conditionOf } from "./member-condition.ts";
 import { ServerMetrics } from "./metrics/server-metrics.ts";
+import { askVersionsOf, discover } from "./outward.ts";
+import { checkDialler } from "./peers/peer-certificates.ts";
+import { PeerClient } from "./peers/peer-client.ts";
+import type { PeerNetwork, PeerNetworkOwner } from "./peers/peer-network.ts";
+import { PeerTransport } from "./peers/transport.ts";
 import { allMethods } from "./services/all.ts";
+import { leaderLinkOf } from "./services/leader-link.ts";
+import { peerRequestsOf } from "./services/peer-requests.ts";
 import { VERSIONS } from "./versions.ts";
 import { MachineClock, MachineTimers } from "./world/clock.ts";
 import type { DirectoryLock } from "./world/directory-lock.ts";
@@ -30,6 +36,8 @@ import { MachineRandom } from "./world/random.ts";
 
 /** Calls under way when the server stops get this long; watches and keep-alives do not end by themselves. */
 const DRAIN_MS = 1000;
+/** A leader that stops waits so long for another one. */
+const HAND_OVER_MS = 1000;
 
 type Traffic = "client" | "http" | "metrics" | "peer";
 
@@ -41,10 +49,13 @@ interface Bound {
 export class RunningServer {
   /** Called when the member cannot go on; the process must end. */
   onFailure: (error: Error) => void = () => {};
+  /** Called when the member was removed from the cluster; the process should end. */
+  onRemoved: () => void = () => {};
   readonly #config: Config;
   readonly #log: ZapLog;
   readonly #locks: readonly DirectoryLock[];
   readonly #member: Member;
+  #transport: PeerTransport = null as never;
   readonly #rpc: RpcServer;
   readonly #bound: readonly Bound[];
   readonly #handlers: Readonly<Record<Traffic, ListenerHandlers>>;
@@ -61,12 +72,13 @@ export class RunningServer {
     };
     logStart(config, log);
     const bound = makeListeners(config, log);
+    const client = new PeerClient({ tls: config.peerTls, electionTimeoutMs: electionMs(config), timers: world.timers });
     let locks: readonly DirectoryLock[] = [];
     try {
       for (const { listener } of bound) await listener.listen();
-      const opened = await openDataDirectory(config, world);
+      const opened = await openDataDirectory(config, world, () => discover(config, world, client));
       locks = opened.locks;
-      const server = new RunningServer(config, log, world, opened, bound);
+      const server = new RunningServer(config, log, world, opened, bound, client);
       await server.#serve();
       return server;
     } catch (error) {
@@ -90,6 +102,7 @@ export class RunningServer {
     world: Parameters<typeof openDataDirectory>[1],
     { parts, locks }: OpenedMember,
     bound: readonly Bound[],
+    client: PeerClient,
   ) {
     this.#config = config;
     this.#log = log;
@@ -100,19 +113,47 @@ export class RunningServer {
       this.#failedStart = reject;
     });
     const metrics = new ServerMetrics(config.extensiveMetrics, config.slowRequestMs, world.clock, log.for("rpc"));
-    this.#member = new Member(parts, memberOptionsOf(config, world), {
+    const network = (owner: PeerNetworkOwner, member: Member): PeerNetwork => {
+      this.#transport = new PeerTransport({
+        memberId: parts.id,
+        clusterId: parts.state.membership.clusterId,
+        serverVersion: VERSIONS.etcd,
+        minClusterVersion: VERSIONS.minCluster,
+        peerUrls: config.advertisePeerUrls,
+        owner,
+        requests: peerRequestsOf(member, config),
+        timers: world.timers,
+        clock: world.clock,
+        log: log.for("rafthttp/transport"),
+        electionTimeoutMs: electionMs(config),
+        tls: config.peerTls,
+        snapshotDirectory: snapshotDirectoryOf(config),
+      });
+      return this.#transport;
+    };
+    const outward = { network, askVersions: askVersionsOf(client) };
+    this.#member = new Member(parts, memberOptionsOf(config, world, outward), {
       flush: () => this.#rpc.flush(),
       failed: (error) => {
         this.#failedStart(error);
         this.onFailure(error);
       },
       ready: () => this.#becameReady(),
+      removed: () => this.onRemoved(),
       resting: releaseMemory,
     });
     const condition = conditionOf(this.#member, metrics);
     const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
     this.#rpc = new RpcServer({
-      methods: new Map(allMethods(this.#member)),
+      methods: new Map(
+        allMethods(this.#member, {
+          ...config,
+          leaderLink: leaderLinkOf(client, {
+            leaseMs: 1000 + 2 * electionMs(config),
+            promoteMs: this.#member.requestTimeoutMs,
+          }),
+        }),
+      ),
       limits: {
         maxMessageBytes: config.maxRequestBytes + 512 * 1024,
         maxConcurrentStreams: config.maxConcurrentStreams,
@@ -129,13 +170,15 @@ export class RunningServer {
         endpoints.handle({ method, target: path, host: authority, origin, isTls: scheme === "https" }, false, answer),
     });
     metrics.watch(this.#member, this.#rpc);
-    this.#handlers = this.#makeHandlers(endpoints, () => versionBody(condition));
+    this.#handlers = this.#makeHandlers(endpoints);
   }
 
   async #serve(): Promise<void> {
+    // The other members are needed to become ready at all; clients come afterwards.
+    this.#open((traffic) => traffic === "peer");
     this.#member.start();
     await this.#ready;
-    for (const { traffic, listener } of this.#bound) listener.open(this.#handlers[traffic]);
+    this.#open((traffic) => traffic !== "peer");
     this.#log.info("ready to serve client requests");
     for (const url of this.#config.listenClientUrls) {
       const traffic = this.#config.listenClientHttpUrls.length === 0 ? "grpc+http" : "grpc";
@@ -147,10 +190,17 @@ export class RunningServer {
     }
   }
 
+  #open(isMeant: (traffic: Traffic) => boolean): void {
+    for (const { traffic, listener } of this.#bound) if (isMeant(traffic)) listener.open(this.#handlers[traffic]);
+  }
+
   /** Resolves when everything acknowledged is where the next start finds it. */
   async stop(): Promise<void> {
-    for (const { listener } of this.#bound) listener.stop();
-    await new Promise<void>((resolve) => this.#rpc.drain(DRAIN_MS, resolve));
+    for (const { traffic, listener } of this.#bound) if (traffic !== "peer") listener.stop();
+    await Promise.all([
+      new Promise<void>((resolve) => this.#rpc.drain(DRAIN_MS, resolve)),
+      new Promise<void>((resolve) => this.#member.prepareStop(HAND_OVER_MS, resolve)),
+    ]);
     for (const { listener } of this.#bound) listener.destroyAll();
     await new Promise<void>((resolve, reject) => {
       this.#member.stop((error) => (error === null ? resolve() : reject(error)));
@@ -159,7 +209,7 @@ export class RunningServer {
     this.#log.info("closed etcd server", { name: this.#config.name, "data-dir": this.#config.dataDirectory });
   }
 
-  #makeHandlers(endpoints: Endpoints, version: () => string): Record<Traffic, ListenerHandlers> {
+  #makeHandlers(endpoints: Endpoints): Record<Traffic, ListenerHandlers> {
     const grpc = (socket: Socket, received: Buffer): void => {
       this.#rpc.accept(socket, received, !("encrypted" in socket));
     };
@@ -174,25 +224,8 @@ export class RunningServer {
       client: { grpc, http: hasOwnHttp ? refuseHttp : http(false) },
       http: { http: http(false) },
       metrics: { http: http(true) },
-      peer: { http: (request, respond) => respond(this.#peerAnswer(request, version)) },
+      peer: { raw: (request, response) => this.#transport.handle(request, response) },
     };
-  }
-
-  /** What a member without peers answers on the peer port. */
-  #peerAnswer(request: HttpRequest, version: () => string): HttpResponse {
-    if (request.target === "/version") return json(200, version());
-    if (request.target === "/members") {
-      const members = this.#member.membership.members().map(encodeMember);
-      return {
-        status: 200,
-        headers: {
-          "content-type": "application/json",
-          "x-etcd-cluster-id": idText(this.#member.membership.clusterId),
-        },
-        body: `[${members.join(",")}]\n`,
-      };
-    }
-    return text(404, "404 page not found\n");
   }
 }
 
@@ -207,9 +240,31 @@ function makeListeners(config: Config, log: ZapLog): Bound[] {
   return (Object.keys(urls) as Traffic[]).flatMap((traffic) =>
     byAddress(urls[traffic]).map((group) => ({
       traffic,
-      listener: new Listener(group, config.tls, log.for("http/listener")),
+      listener:
+        traffic === "peer"
+          ? peerListener(group, config, log)
+          : new Listener(group, config.tls, log.for("http/listener")),
     })),
   );
+}
+
+function peerListener(urls: readonly ServiceUrl[], config: Config, log: ZapLog): Listener {
+  const { peerTls } = config;
+  return new Listener(urls, peerTls, log.for("http/listener"), {
+    endpoint: "peer",
+    ...(peerTls === null
+      ? {}
+      : {
+          checkDialler: (secure, done) => {
+            const resolver = process.getBuiltinModule("node:dns/promises");
+            checkDialler(peerTls, secure, resolver, done);
+          },
+        }),
+  });
+}
+
+function electionMs(config: Config): number {
+  return config.electionTicks * config.heartbeatMs;
 }
 
 /** URLs grouped by the address they are bound to, so that http and https may name the same one. */

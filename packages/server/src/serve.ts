@@ -19,6 +19,7 @@ import {
   UsageError,
 } from "./config/command-line.ts";
 import { type Config, configOf } from "./config/config.ts";
+import { defaultHost } from "./config/default-host.ts";
 import { environmentName, FLAGS } from "./config/flags.ts";
 import { openOutputs } from "./log/outputs.ts";
 import { ZapLog } from "./log/zap-log.ts";
@@ -74,6 +75,11 @@ async function run(config: Config, args: readonly string[], log: ZapLog): Promis
     server = await RunningServer.start(config, log);
   } catch (error) {
     if (error instanceof BrokenInvariant) throw error;
+    if ((error as { kind?: string }).kind === "Discovery") {
+      log.warn("failed to bootstrap; discovery token was already used", { error });
+      log.warn("do not reuse discovery token; generate a new one to bootstrap a cluster");
+      return 1;
+    }
     log.fatal("discovery failed", { error });
     return 1;
   }
@@ -83,6 +89,19 @@ async function run(config: Config, args: readonly string[], log: ZapLog): Promis
       process.exit(1);
     };
     let isStopping = false;
+    server.onRemoved = () => {
+      if (isStopping) return;
+      isStopping = true;
+      log.warn("server error", { error: "the member has been permanently removed from the cluster" });
+      log.warn("data-dir used by this member must be removed");
+      server.stop().then(
+        () => resolve(0),
+        (error: unknown) => {
+          log.fatal("failed to stop cleanly", { error });
+          resolve(1);
+        },
+      );
+    };
     const stopFor = (signal: "SIGINT" | "SIGTERM"): void => {
       if (isStopping) return;
       isStopping = true;
@@ -131,7 +150,7 @@ async function readConfig(given: Settings, log: ZapLog): Promise<Config | null> 
       "loaded server configuration, other configuration command line flags and environment variables will be ignored if provided",
       { path: file },
     );
-    return configOf(settingsOfFile(await parseYaml(file)), true);
+    return configOf(settingsOfFile(await parseYaml(file)), true, defaultHost);
   }
   const environment = parseEnvironment(process.env, given);
   if (environment.shadowed !== null) {
@@ -151,7 +170,7 @@ async function readConfig(given: Settings, log: ZapLog): Promise<Config | null> 
   for (const name of environment.unrecognized) {
     log.warn("unrecognized environment variable", { "environment-variable": `${name}=${process.env[name]}` });
   }
-  return configOf(new Map([...environment.settings, ...given]), false);
+  return configOf(new Map([...environment.settings, ...given]), false, defaultHost);
 }
 
 /** The library is only loaded for those who keep a file: it would cost everybody else a seventh of idle memory. */

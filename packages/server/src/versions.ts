@@ -5,4 +5,6 @@ export const VERSIONS = {
   own: "0.1.0",
   /** The cluster version this server brings, and the storage version it writes. */
   cluster: "3.7.0",
+  /** The lowest cluster version we can be part of. */
+  minCluster: "3.0.0",
 } as const;

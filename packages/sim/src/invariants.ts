@@ -123,7 +123,7 @@ export class Invariants implements NetworkObserver {
       parts,
       term: 0,
       committed: 0,
-      applied: parts.backend.appliedIndex,
+      applied: member.backend.appliedIndex,
       role: Role.Follower,
       unprovenIndex: 0,
     };
@@ -184,7 +184,7 @@ export class Invariants implements NetworkObserver {
   check(): void {
     for (const watched of this.#running.values()) {
       const { raft } = watched;
-      const { backend, store } = watched.parts;
+      const { backend, store } = watched.member;
       const { term, committed, role } = raft;
       if (term < watched.term)
         throw this.#verdict.broken("terms never go back", `${watched.name} from ${watched.term} to ${term}`);
@@ -222,8 +222,8 @@ export class Invariants implements NetworkObserver {
   /** All members have the same state; they must be at rest, at one applied index. */
   checkAgreement(): void {
     let first: { name: string; applied: number; text: string } | null = null;
-    for (const { name, parts } of this.#running.values()) {
-      const { store, lessor, membership, backend } = parts;
+    for (const { name, member } of this.#running.values()) {
+      const { store, lessor, membership, backend } = member;
       const task = store.startHash(0);
       while (task.step(100_000)) {
         // In one go: nothing else happens meanwhile.
@@ -357,9 +357,8 @@ export class Invariants implements NetworkObserver {
   }
 
   #checkApplied(watched: Watched, entries: readonly Entry[]): void {
-    const { name, raft, parts } = watched;
-    const { backend } = parts;
-    let expected = backend.appliedIndex + 1;
+    const { name, raft, member } = watched;
+    let expected = member.backend.appliedIndex + 1;
     const config = raft.status().config;
     for (const entry of entries) {
       if (entry.index !== expected) {

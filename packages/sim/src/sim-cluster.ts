@@ -48,6 +48,8 @@ export interface SimResult {
 const REST_WITHIN_MS = 60_000;
 /** Microtasks between two events while a member is being opened: more than any opening chains without waiting. */
 const OPENING_MICROTASKS = 50;
+/** Of every member. */
+const VERSION = "3.7.1";
 const TOKEN = "etcd-cluster";
 
 /** Runs one seed. */
@@ -146,13 +148,21 @@ class SimCluster implements SimNodeOwner {
   }
 
   starting(node: SimNode, member: Member, parts: MemberParts): void {
-    this.#trace.line(node.name, () => `is up at term ${parts.raft.term}, applied ${parts.backend.appliedIndex}`);
+    this.#trace.line(node.name, () => `is up at term ${parts.raft.term}, applied ${member.backend.appliedIndex}`);
     this.#invariants.started(member, parts);
   }
 
   openFailed(node: SimNode, error: unknown): void {
     if (error === this.#verdict.violation || this.#faults.memberFailed(node)) return;
     this.#verdict.broken("members start over what they stored", `${node.name}: ${error}`, { cause: error });
+  }
+
+  askVersions(from: SimNode, ids: readonly NodeId[], done: (versions: readonly (string | null)[]) => void): void {
+    this.#time.after(
+      2 * this.#network.pace.delayMs,
+      () => done(ids.map((id) => (this.#network.isConnected(from.id, id) ? VERSION : null))),
+      from.process,
+    );
   }
 
   network(id: NodeId, host: Host, owner: PeerNetworkOwner): PeerNetwork {

@@ -37,6 +37,8 @@ export interface SimNodeOwner {
   /** It could not be opened. */
   openFailed(node: SimNode, error: unknown): void;
   network(id: NodeId, host: Host, owner: PeerNetworkOwner): PeerNetwork;
+  /** Never answers at once. */
+  askVersions(node: SimNode, ids: readonly NodeId[], done: (versions: readonly (string | null)[]) => void): void;
   ended(node: SimNode, process: SimProcess): void;
 }
 
@@ -91,7 +93,15 @@ export class SimNode implements Host, Served {
         clock: process,
         timers: process,
         schedule: (complete) => process.storageDone(complete),
-        memberOptions: { network: (owner) => this.#owner.network(this.id, host, owner) },
+        memberOptions: {
+          network: (owner) => this.#owner.network(this.id, host, owner),
+          askVersions: (members, done) =>
+            this.#owner.askVersions(
+              this,
+              members.map(({ id }) => id),
+              done,
+            ),
+        },
         opened: (opened) => {
           parts = opened;
           this.#owner.opened(this, opened);

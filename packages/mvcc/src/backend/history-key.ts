@@ -25,6 +25,13 @@ export function writeHistoryKey(to: Uint8Array, at: number, main: number, sub: n
   return at + HISTORY_KEY_BYTES + 1;
 }
 
+/** Whether `from[at, end)` has the form of a key; its numbers may still be beyond what is exact. */
+export function isHistoryKey(from: Uint8Array, at: number, end: number): boolean {
+  if (from[at + 8] !== UNDERSCORE) return false;
+  const length = end - at;
+  return length === HISTORY_KEY_BYTES || (length === HISTORY_KEY_BYTES + 1 && from[end - 1] === LETTER_T);
+}
+
 /** Reads the key in `from[at, end)`. */
 export function readHistoryKey(from: Uint8Array, at: number, end: number, into: Revision): void {
   into.main = readBigEndian64(from, at);

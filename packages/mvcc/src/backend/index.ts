@@ -1,12 +1,16 @@
 /** The backend's public face within the room. */
 export { Backend, type BackendOptions } from "./backend.ts";
 export { LmdbStorage, type LmdbStorageOptions } from "./lmdb-storage.ts";
-export { MemoryImage, MemoryStorage, type MemoryStorageOptions } from "./memory-storage.ts";
+export { MemoryImage, type MemorySnapshotTask, MemoryStorage, type MemoryStorageOptions } from "./memory-storage.ts";
 export {
+  type DatabaseCut,
   DefragmentError,
   MAX_TABLE_KEY_BYTES,
   RecordSpan,
   type RecordVisitor,
+  SnapshotDamagedError,
+  SnapshotError,
+  type SnapshotTask,
   type Storage,
   type StorageBatch,
   StorageDamagedError,

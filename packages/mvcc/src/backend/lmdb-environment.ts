@@ -5,7 +5,7 @@
  *     <directory>/version          "quorate-storage 1": what follows is ours to read
  *     <directory>/db               LMDB, one named database per bucket of etcd
  *     <directory>/db-lock          LMDB's reader table; worth nothing while no process has the environment open
- *     <directory>/db.new*          a first database in the making, left by a crash
+ *     <directory>/db.new*          a first database in the making, or one being read from a snapshot, left by a crash
  *     <directory>/db.defragmented* a compacted copy in the making, left by a crash
  *
  * Decisions:
@@ -35,7 +35,7 @@ import { dirname, join } from "node:path";
 import { open, type TransactionFlags } from "lmdb";
 import { type Revision, readHistoryKey, writeHistoryKey } from "./history-key.ts";
 import { checkDatabaseFile } from "./lmdb-meta.ts";
-import { StorageVersionError, TABLES, type Table } from "./storage.ts";
+import { type RecordVisitor, StorageVersionError, TABLES, type Table } from "./storage.ts";
 
 /** Address space reserved: 1 TiB. */
 export const DEFAULT_MAP_BYTES: number = 1024 ** 4;
@@ -133,6 +133,33 @@ export function prepareDirectory(directory: string, mapBytes: number): void {
   removeDatabase(join(directory, "db.new"));
 }
 
+/**
+ * Makes a directory whose database has what `fill` puts into it, whole and durable, or nothing: until `fill` has returned
+ * and everything is synced it is in the making, and whoever opens the directory after a crash finds an empty database.
+ * After an error the directory is gone. The directory must not exist, its parent must.
+ */
+export function buildDirectory(directory: string, mapBytes: number, fill: (environment: Environment) => void): void {
+  mkdirSync(directory);
+  try {
+    syncPath(dirname(directory));
+    writeDurably(join(directory, "version.new"), `${VERSION}\n`);
+    moveDurably(join(directory, "version.new"), join(directory, "version"));
+    const path = join(directory, "db.new");
+    const environment = openEnvironmentAt(path, mapBytes, true);
+    try {
+      fill(environment);
+    } finally {
+      closeEnvironment(environment);
+    }
+    syncPath(path);
+    moveDurably(path, databasePath(directory));
+    removeDatabase(path);
+  } catch (error) {
+    removeDirectory(directory);
+    throw error;
+  }
+}
+
 /** Opens the database for the main thread. It must exist. */
 export function openEnvironment(directory: string, mapBytes: number): Environment {
   return openEnvironmentAt(databasePath(directory), mapBytes, false);
@@ -162,6 +189,23 @@ export function isDiskFull(directory: string): boolean {
 export function freeBytes(directory: string): number {
   const { bavail, bsize } = statfsSync(directory);
   return bavail * bsize;
+}
+
+/** A small table in ascending order of keys; key and value are borrowed until `visit` returns. */
+export function scanTable(
+  environment: Environment,
+  table: Table,
+  visit: (key: Uint8Array, value: Uint8Array) => void,
+): void {
+  for (const entry of environment.tables[table].getRange({})) visit(entry.key, entry.value);
+}
+
+/** Records from (main, sub) on until the visitor returns false; the bytes are borrowed until it returns or reads. */
+export function scanStoredRecords(environment: Environment, main: number, sub: number, visitor: RecordVisitor): void {
+  const start: Revision = { main, sub, isTombstone: false };
+  for (const { key, value } of environment.records.getRange({ start })) {
+    if (!visitor.visit(key.main, key.sub, key.isTombstone, value.buffer, 0, value.end)) return;
+  }
 }
 
 /** Releases this thread's hold; the last one unmaps the file. Completes before it returns. */
@@ -203,6 +247,12 @@ export function syncPath(path: string): void {
   } finally {
     closeSync(file);
   }
+}
+
+/** Removes a database directory with all that is in it, durably. */
+export function removeDirectory(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+  syncPath(dirname(directory));
 }
 
 export function removeDatabase(path: string): void {

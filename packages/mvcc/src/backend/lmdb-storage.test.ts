@@ -1,15 +1,40 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Backend } from "./backend.ts";
 import { LmdbStorage } from "./lmdb-storage.ts";
-import { DefragmentError, RecordSpan, StorageFailedError, StorageVersionError } from "./storage.ts";
+import {
+  DefragmentError,
+  RecordSpan,
+  SnapshotError,
+  type SnapshotTask,
+  StorageFailedError,
+  StorageVersionError,
+} from "./storage.ts";
 import { expectedLease, expectedRecords, LEASE_KEY } from "./testing/kill-child.ts";
 import { collect, Rng, recordBytes, revisionName } from "./testing/records.ts";
+import {
+  bucketsOf,
+  fileOf,
+  minimal,
+  record,
+  revisionKey,
+  snapshotSuite,
+  writeSnapshot,
+} from "./testing/snapshot-suite.ts";
 import { batchOf, close, commit, defragment, storageSuite } from "./testing/storage-suite.ts";
 import { Twin } from "./testing/twin.ts";
 
@@ -20,6 +45,34 @@ storageSuite("LmdbStorage", () => {
     dispose: () => rmSync(directory, { recursive: true }),
   };
 });
+
+snapshotSuite("LmdbStorage", () => {
+  const directory = mkdtempSync(join(tmpdir(), "quorate-storage-"));
+  for (const name of ["files", "made"]) mkdirSync(join(directory, name));
+  let count = 0;
+  return {
+    open: () => new LmdbStorage({ directory: join(directory, "storage") }),
+    dispose: () => rmSync(directory, { recursive: true }),
+    path: (name) => join(directory, "files", name),
+    readFile: (path) => (existsSync(path) ? readFileSync(path) : null),
+    writeFile: (path, bytes) => writeFileSync(path, bytes),
+    readSnapshot: (path) => readSnapshot(path, join(directory, "made", String(count++))),
+    made: () => readdirSync(join(directory, "made")),
+  };
+});
+
+function readSnapshot(path: string, directory: string): { task: SnapshotTask; read: Promise<LmdbStorage> } {
+  let resolve: (storage: LmdbStorage) => void;
+  let reject: (error: Error) => void;
+  const read = new Promise<LmdbStorage>((...settle) => {
+    [resolve, reject] = settle;
+  });
+  const task = LmdbStorage.readSnapshot({ path, directory }, (error, storage) => {
+    if (error === null) resolve(storage!);
+    else reject(error);
+  });
+  return { task, read };
+}
 
 /** Runs with a directory that is removed afterwards. */
 async function inDirectory(run: (directory: string) => Promise<void>): Promise<void> {
@@ -160,6 +213,113 @@ test("a full disk fails the commit; reads go on, and with room again nothing is 
     await close(storage);
   });
 });
+
+test("a snapshot is of one moment, while commits go on beside it", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory: join(directory, "storage") });
+    const records = Array.from({ length: 20_000 }, (_, i) => [`${i + 2}/0`, record(i + 2, "v".repeat(100))] as const);
+    await commit(storage, batchOf(records, ["cluster last=20001"]));
+    let main = 20_001;
+    let duringFirst = 0;
+    for (let round = 0; round < 3; round++) {
+      let isWritten = false;
+      const path = join(directory, `snapshot-${round}`);
+      const written = writeSnapshot(storage, path).finally(() => {
+        isWritten = true;
+      });
+      while (!isWritten) {
+        main++;
+        // One key in front, one behind: whoever read both tables at different moments would see them differ.
+        await commit(storage, batchOf([[`${main}/0`, record(main)]], [`cluster last=${main}`, `meta last=${main}`]));
+        if (round === 0) duringFirst++;
+      }
+      const cut = await written;
+      const file = bucketsOf(readFileSync(path));
+      assert.equal(Object.keys(file.key!).at(-1), revisionKey(cut.revision));
+      assert.equal(Object.keys(file.key!).length, cut.revision - 1);
+      assert.equal(file.cluster!.last, String(cut.revision));
+      if (cut.revision > 20_001) assert.equal(file.meta!.last, String(cut.revision));
+    }
+    assert.ok(duringFirst > 0, "commits were answered meanwhile");
+    await close(storage);
+  });
+});
+
+test("a snapshot into a directory that is not there is refused, and the storage goes on", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory: join(directory, "storage") });
+    await assert.rejects(writeSnapshot(storage, join(directory, "absent/snapshot")), (error) => {
+      return error instanceof SnapshotError && error.code === "ENOENT";
+    });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    await close(storage);
+  });
+});
+
+test("a snapshot that outgrows what files may take is given up, leaves nothing, and the storage goes on", async () => {
+  await inDirectory(async (directory) => {
+    const key = Object.fromEntries(
+      Array.from({ length: 40 }, (_, i) => [
+        revisionKey(i + 2),
+        Buffer.from(record(i + 2, "v".repeat(100_000))).toString("latin1"),
+      ]),
+    );
+    writeFileSync(join(directory, "large"), fileOf({ ...minimal(), key }));
+    const child = fileURLToPath(new URL("./testing/full-snapshot-child.ts", import.meta.url));
+    const limited = ["-c", 'ulimit -f 4096; exec "$0" "$@"', process.execPath, child, directory];
+    const result = spawnSync("sh", limited, { encoding: "utf8" });
+    assert.equal(result.status, 0, result.stderr);
+    // LMDB's word for a write that comes out short, or the system's for one that does not happen at all.
+    assert.match(result.stdout, /^EFBIG (EIO|EFBIG)$/);
+    assert.deepEqual(readdirSync(directory).sort(), ["large", "storage"]);
+  });
+});
+
+test("a database is not built where something is", async () => {
+  await inDirectory(async (directory) => {
+    const path = join(directory, "snapshot");
+    writeFileSync(path, fileOf(minimal()));
+    mkdirSync(join(directory, "there"));
+    for (const where of ["there", "snapshot", "absent/there"]) {
+      await assert.rejects(readSnapshot(path, join(directory, where)).read, (error) => error instanceof SnapshotError);
+    }
+    assert.deepEqual(readdirSync(directory).sort(), ["snapshot", "there"]);
+  });
+});
+
+test("a process killed while it reads a snapshot leaves no directory, an empty database or a whole one", async () => {
+  await inDirectory(async (directory) => {
+    const path = join(directory, "snapshot");
+    const key: Record<string, string> = {};
+    for (let main = 2; main < 30_000; main++) {
+      key[revisionKey(main)] = Buffer.from(record(main, "v".repeat(300))).toString("latin1");
+    }
+    writeFileSync(path, fileOf({ ...minimal(), key }));
+    const entry = fileURLToPath(new URL("./testing/read-child.ts", import.meta.url));
+    const outcomes = new Set<number>();
+    for (let round = 0; round < 8; round++) {
+      const made = join(directory, `made-${round}`);
+      const child = spawn(process.execPath, [entry, path, made], { stdio: "ignore" });
+      const isEnded = new Promise((resolve) => child.once("close", resolve));
+      // From the moment there is something to kill it at.
+      while (!existsSync(join(made, "db.new")) && child.exitCode === null) await sleep(1);
+      await sleep(round * 12);
+      child.kill("SIGKILL");
+      await isEnded;
+      const storage = new LmdbStorage({ directory: made });
+      const { appliedIndex } = new Backend({ storage });
+      outcomes.add(appliedIndex);
+      assert.equal(collect(storage).length, appliedIndex === 0 ? 0 : 29_998);
+      assert.ok(appliedIndex === 0 || appliedIndex === 5);
+      await close(storage);
+    }
+    assert.ok(outcomes.has(0), "one at least was killed on the way");
+  });
+});
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
 
 test("a process killed at any moment leaves whole entries, at least those it called durable", async () => {
   // covers: AP-01 AP-04 X-10

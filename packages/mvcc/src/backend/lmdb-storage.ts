@@ -11,15 +11,18 @@
  *     close old file, open new one  ◀────────  done
  *     reopen ───────────────────────────────▶  open
  *
+ *     writeSnapshot ────────────────────────▶  a thread of its own: one read transaction, written to a file
+ *     done(null, cut)  ◀────────────────────── ended
+ *
  * Invariants:
  *  - `done(null)` is called after this thread's read transaction has been renewed, so the batch can be read from then
  *    on;
  *  - the worker starts with the first commit. It keeps the process alive only while it is asked for something;
+ *  - a defragmentation and a snapshot never run at the same time (known-failures SN-03): one would put another file in
+ *    the place of the one that the other reads;
  *  - a request that failed, or a worker that is gone, fails this request and every later one. Reads go on.
  */
-import { getCompileCacheDir } from "node:module";
-import { dirname } from "node:path";
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { assert } from "@quorate/world";
 import type { Revision } from "./history-key.ts";
 import {
@@ -32,12 +35,19 @@ import {
   measureEnvironment,
   openEnvironment,
   prepareDirectory,
+  scanStoredRecords,
+  scanTable,
 } from "./lmdb-environment.ts";
 import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
+import { removeMade, runSnapshot, type SnapshotWork } from "./lmdb-snapshot.ts";
+import { startThread } from "./lmdb-thread.ts";
+import { asSnapshotError } from "./snapshot-file.ts";
 import {
+  type DatabaseCut,
   DefragmentError,
   type RecordSpan,
   type RecordVisitor,
+  type SnapshotTask,
   type Storage,
   type StorageBatch,
   StorageFailedError,
@@ -64,6 +74,10 @@ export class LmdbStorage implements Storage {
   #isBusy = false;
   /** Operations that wait for the one under way. */
   readonly #waiting: (() => void)[] = [];
+  /** Snapshots and defragmentations in order of arrival; the first is under way. */
+  readonly #maintenance: (() => void)[] = [];
+  /** Not ended yet, those that wait included. */
+  readonly #snapshots = new Set<SnapshotTask>();
   #failure: StorageFailedError | null = null;
   #isCommitting = false;
   #isClosing = false;
@@ -90,7 +104,7 @@ export class LmdbStorage implements Storage {
   }
 
   scan(table: Table, visit: (key: Uint8Array, value: Uint8Array) => void): void {
-    for (const entry of this.#environment.tables[table].getRange({})) visit(entry.key, entry.value);
+    scanTable(this.#environment, table, visit);
   }
 
   readRecord(main: number, sub: number, isTombstone: boolean, span: RecordSpan): boolean {
@@ -109,13 +123,11 @@ export class LmdbStorage implements Storage {
   }
 
   scanRecords(main: number, sub: number, visitor: RecordVisitor): void {
-    const start: Revision = { main, sub, isTombstone: false };
-    for (const { key, value } of this.#environment.records.getRange({ start })) {
-      if (!visitor.visit(key.main, key.sub, key.isTombstone, value.buffer, 0, value.end)) return;
-    }
+    scanStoredRecords(this.#environment, main, sub, visitor);
   }
 
   commit(batch: StorageBatch, done: (error: Error | null) => void): void {
+    assert(!this.#isClosing, "nothing is asked of a closed storage");
     assert(!this.#isCommitting, "one commit at a time");
     this.#isCommitting = true;
     this.#enqueue(
@@ -147,15 +159,79 @@ export class LmdbStorage implements Storage {
     return this.#sizes.sizeInUseBytes;
   }
 
+  /**
+   * Builds a database in a directory that does not exist yet, from a bbolt file, in a thread of its own, and opens it.
+   * The file is not changed. `done`, never called synchronously, gets the storage, or a {@link SnapshotDamagedError} if
+   * the file is none of etcd's, or a {@link SnapshotError}; then the directory is gone. A crash on the way leaves a
+   * directory that opens as an empty database: applied index 0.
+   */
+  static readSnapshot(
+    options: LmdbStorageOptions & { readonly path: string },
+    done: (error: Error | null, storage: LmdbStorage | null) => void,
+  ): SnapshotTask {
+    const { path, directory } = options;
+    const mapBytes = options.mapBytes ?? DEFAULT_MAP_BYTES;
+    const work: SnapshotWork = { kind: "read", path, directory, mapBytes };
+    return runSnapshot(work, (error) => {
+      if (error !== null) return done(error, null);
+      let storage: LmdbStorage;
+      try {
+        storage = new LmdbStorage({ directory, mapBytes });
+      } catch (cause) {
+        removeMade(work);
+        return done(asSnapshotError("read", path, cause), null);
+      }
+      done(null, storage);
+    });
+  }
+
   defragment(done: (error: Error | null) => void): void {
-    this.#enqueue((end) => {
-      this.#ask("defragment", { kind: "defragment" }, (answer) => {
-        if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
-        if (answer.kind === "done") this.#openNewFile();
-        if (this.#failure !== null) return end(this.#failure);
-        this.#ask("defragment", { kind: "reopen", inode: this.#inode }, () => end(this.#failure));
+    assert(!this.#isClosing, "nothing is asked of a closed storage");
+    this.#maintain((release) => {
+      this.#enqueue(
+        (end) => {
+          this.#ask("defragment", { kind: "defragment" }, (answer) => {
+            if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
+            if (answer.kind === "done") this.#openNewFile();
+            if (this.#failure !== null) return end(this.#failure);
+            this.#ask("defragment", { kind: "reopen", inode: this.#inode }, () => end(this.#failure));
+          });
+        },
+        (error) => {
+          release();
+          done(error);
+        },
+      );
+    });
+  }
+
+  writeSnapshot(path: string, done: (error: Error | null, cut: DatabaseCut | null) => void): SnapshotTask {
+    assert(!this.#isClosing, "nothing is asked of a closed storage");
+    let running: SnapshotTask | null = null;
+    let isCancelled = false;
+    const task: SnapshotTask = {
+      cancel: () => {
+        isCancelled = true;
+        running?.cancel();
+      },
+    };
+    this.#snapshots.add(task);
+    this.#maintain((release) => {
+      const work: SnapshotWork = {
+        kind: "write",
+        path,
+        directory: this.#directory,
+        mapBytes: this.#mapBytes,
+        inode: this.#inode,
+      };
+      running = runSnapshot(work, (error, cut) => {
+        this.#snapshots.delete(task);
+        release();
+        done(error, cut);
       });
-    }, done);
+      if (isCancelled) running.cancel();
+    });
+    return task;
   }
 
   /** Ends the worker, 18 MB of memory. Starting another takes it about 100 ms, off this thread. */
@@ -177,6 +253,12 @@ export class LmdbStorage implements Storage {
   close(done: (error: Error | null) => void): void {
     assert(!this.#isClosing, "the storage is closed once");
     this.#isClosing = true;
+    for (const snapshot of this.#snapshots) snapshot.cancel();
+    // Behind all maintenance, so that nobody has the file open any more when this thread lets go of it.
+    this.#maintain(() => this.#close(done));
+  }
+
+  #close(done: (error: Error | null) => void): void {
     const close = (): void => {
       const worker = this.#worker;
       if (worker === null) {
@@ -197,9 +279,20 @@ export class LmdbStorage implements Storage {
     else close();
   }
 
+  /** Runs `work` when no other maintenance is under way, at once if there is none; it calls `release` when it has ended. */
+  #maintain(work: (release: () => void) => void): void {
+    const run = (): void => {
+      work(() => {
+        this.#maintenance.shift();
+        this.#maintenance[0]?.();
+      });
+    };
+    this.#maintenance.push(run);
+    if (this.#maintenance.length === 1) run();
+  }
+
   /** Runs `work` when nothing else is under way; `work` calls `end` later, once. */
   #enqueue(work: (end: (error: Error | null) => void) => void, done: (error: Error | null) => void): void {
-    assert(!this.#isClosing, "nothing is asked of a closed storage");
     const run = (): void => {
       this.#isBusy = true;
       const end = (error: Error | null): void => {
@@ -224,15 +317,8 @@ export class LmdbStorage implements Storage {
   }
 
   #startWorker(): Worker {
-    // Compiled code has compiled neighbours.
-    const entry = import.meta.url.endsWith(".ts") ? "./lmdb-worker.ts" : "./lmdb-worker.js";
-    const worker = new Worker(new URL(entry, import.meta.url), {
-      name: "quorate-storage",
-      workerData: { directory: this.#directory, mapBytes: this.#mapBytes, inode: this.#inode } satisfies WorkerData,
-      env: workerEnvironmentVariables(),
-      // It makes short-lived views only; a small nursery keeps its memory small.
-      resourceLimits: { maxYoungGenerationSizeMb: 2 },
-    });
+    const data: WorkerData = { directory: this.#directory, mapBytes: this.#mapBytes, inode: this.#inode };
+    const worker = startThread("lmdb-worker", "quorate-storage", data);
     worker.on("message", (answer: Answer) => this.#receive(answer));
     worker.on("error", (error) => this.#workerEnded(`the worker crashed: ${error.message}`));
     worker.on("exit", (code) => {
@@ -273,14 +359,4 @@ export class LmdbStorage implements Storage {
       this.#fail(error instanceof Error ? error.message : String(error), "");
     }
   }
-}
-
-/**
- * The process's own, and the compile cache if the process has one: a thread does not inherit a cache that was enabled by
- * a call. With it the worker costs 18 MB and 80 ms, without, when it has to strip types itself, 33 MB and 180 ms.
- */
-function workerEnvironmentVariables(): NodeJS.ProcessEnv {
-  const cache = getCompileCacheDir();
-  // The directory in use is the one of this version of Node, inside the one that was asked for.
-  return cache === undefined ? process.env : { NODE_COMPILE_CACHE: dirname(cache), ...process.env };
 }

@@ -3,8 +3,6 @@
  * records are read in place from the record log's shared chunks, and whatever fails is reported and ends the process
  * there. Handles one request at a time, in order.
  */
-
-import { getSystemErrorName } from "node:util";
 import { parentPort, workerData } from "node:worker_threads";
 import { TransactionFlags } from "lmdb";
 import type { Revision } from "./history-key.ts";
@@ -15,7 +13,6 @@ import {
   type Environment,
   type EnvironmentSizes,
   freeBytes,
-  isDiskFull,
   joinEnvironment,
   measureEnvironment,
   moveDurably,
@@ -23,6 +20,7 @@ import {
   syncPath,
 } from "./lmdb-environment.ts";
 import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
+import { describeError } from "./lmdb-thread.ts";
 import { FRAME_HEADER_BYTES, FrameView } from "./record-frame.ts";
 import type { StorageBatch } from "./storage.ts";
 
@@ -39,7 +37,7 @@ const APPEND = { append: true };
 port.on("message", (request: Request) => {
   handle(request).then(
     (answer) => port.postMessage(answer),
-    (error: unknown) => port.postMessage({ kind: "failed", ...describe(error) } satisfies Answer),
+    (error: unknown) => port.postMessage({ kind: "failed", ...describeError(error, directory) } satisfies Answer),
   );
 });
 
@@ -136,7 +134,7 @@ async function defragment(): Promise<Answer> {
     syncPath(copy);
   } catch (error) {
     discard(copy);
-    return { kind: "refused", ...describe(error) };
+    return { kind: "refused", ...describeError(error, directory) };
   }
   moveDurably(copy, databasePath(directory));
   const sizes: EnvironmentSizes = measureEnvironment(environment);
@@ -149,20 +147,4 @@ function discard(copy: string): void {
   try {
     removeDatabase(copy);
   } catch {}
-}
-
-/** The text of an error, and the operating system's or LMDB's name for it. */
-function describe(error: unknown): { detail: string; code: string } {
-  if (!(error instanceof Error)) return { detail: String(error), code: "" };
-  const code = codeOf(error);
-  // LMDB calls a write that came out short an input/output error, which is what a full disk does first.
-  if (code === "EIO" && isDiskFull(directory)) return { detail: `no space left (${error.message})`, code: "ENOSPC" };
-  return { detail: error.message, code };
-}
-
-function codeOf(error: Error): string {
-  const code = "code" in error ? error.code : undefined;
-  if (typeof code === "string") return code;
-  if (typeof code === "number" && code > 0) return getSystemErrorName(-code);
-  return /^MDB_[A-Z_]+/.exec(error.message)?.[0] ?? "";
 }

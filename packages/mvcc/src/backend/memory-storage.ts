@@ -5,11 +5,20 @@
  *
  * A commit reads its batch when it completes, as late as allowed, so that memory reused too early shows in tests.
  */
-import { assert } from "@quorate/world";
+import { assert, type Disk } from "@quorate/world";
 import { FRAME_HEADER_BYTES, FrameView } from "./record-frame.ts";
 import {
+  asSnapshotError,
+  readDatabase,
+  SnapshotCancelled,
+  type SnapshotTarget,
+  writeDatabase,
+} from "./snapshot-file.ts";
+import {
+  type DatabaseCut,
   type RecordSpan,
   type RecordVisitor,
+  type SnapshotTask,
   type Storage,
   type StorageBatch,
   StorageFailedError,
@@ -24,13 +33,23 @@ export interface MemoryStorageOptions {
    * synchronously. Default: when {@link MemoryStorage.step} is called.
    */
   schedule?: (complete: () => void) => void;
+  /** Where snapshots are written. Without one there are none. */
+  disk?: Disk;
+}
+
+/** A snapshot being read, whose end is the owner's choice like every other: see {@link MemoryStorageOptions.schedule}. */
+export interface MemorySnapshotTask extends SnapshotTask {
+  /** Completes it; false if it is complete. Only without `schedule`. */
+  step(): boolean;
 }
 
 export class MemoryStorage implements Storage {
   readonly image: MemoryImage;
   readonly #schedule: ((complete: () => void) => void) | null;
+  readonly #disk: Disk | null;
   /** Work in order: one at a time, as on a real storage's worker. */
   readonly #queue: (() => void)[] = [];
+  readonly #snapshots = new Set<QueuedSnapshot>();
   #isClosed = false;
   #isCommitting = false;
   #nextFailure: Error | null = null;
@@ -39,6 +58,43 @@ export class MemoryStorage implements Storage {
   constructor(options: MemoryStorageOptions = {}) {
     this.image = options.image ?? new MemoryImage();
     this.#schedule = options.schedule ?? null;
+    this.#disk = options.disk ?? null;
+  }
+
+  /**
+   * Makes a storage with an image of its own from a bbolt file. `done`, never called synchronously, gets it, or a
+   * SnapshotDamagedError or SnapshotError. The whole file is read when it completes.
+   */
+  static readSnapshot(
+    options: Omit<MemoryStorageOptions, "image"> & { readonly path: string; readonly disk: Disk },
+    done: (error: Error | null, storage: MemoryStorage | null) => void,
+  ): MemorySnapshotTask {
+    const { path, disk, schedule } = options;
+    let isCancelled = false;
+    let isComplete = false;
+    const complete = (): void => {
+      isComplete = true;
+      const image = new MemoryImage();
+      try {
+        if (isCancelled) throw new SnapshotCancelled();
+        readFrom(disk, path, image);
+      } catch (error) {
+        return done(asSnapshotError("read", path, error), null);
+      }
+      done(null, new MemoryStorage({ ...options, image }));
+    };
+    schedule?.(complete);
+    return {
+      cancel: () => {
+        isCancelled = true;
+      },
+      step: () => {
+        assert(schedule === undefined, "steps are taken by hand or scheduled, not both");
+        if (isComplete) return false;
+        complete();
+        return true;
+      },
+    };
   }
 
   get(table: Table, key: Uint8Array): Uint8Array | undefined {
@@ -107,11 +163,33 @@ export class MemoryStorage implements Storage {
     });
   }
 
+  /** The cut is that of the moment the work completes. */
+  writeSnapshot(path: string, done: (error: Error | null, cut: DatabaseCut | null) => void): SnapshotTask {
+    this.#assertOpen();
+    const disk = this.#disk;
+    assert(disk !== null, "a storage that writes snapshots has a disk");
+    const task = new QueuedSnapshot();
+    this.#snapshots.add(task);
+    this.#enqueue(() => {
+      this.#snapshots.delete(task);
+      let cut: DatabaseCut;
+      try {
+        if (task.isCancelled) throw new SnapshotCancelled();
+        cut = writeTo(disk, path, this);
+      } catch (error) {
+        return done(asSnapshotError("write", path, error), null);
+      }
+      done(null, cut);
+    });
+    return task;
+  }
+
   /** Writing needs nothing here. */
   rest(): void {}
 
   close(done: (error: Error | null) => void): void {
     this.#assertOpen();
+    for (const snapshot of this.#snapshots) snapshot.cancel();
     this.#enqueue(() => {
       this.#isClosed = true;
       done(null);
@@ -159,6 +237,50 @@ export class MemoryStorage implements Storage {
   }
 }
 
+class QueuedSnapshot implements SnapshotTask {
+  isCancelled = false;
+
+  cancel(): void {
+    this.isCancelled = true;
+  }
+}
+
+function writeTo(disk: Disk, path: string, storage: MemoryStorage): DatabaseCut {
+  const file = disk.open(path, "create");
+  let cut: DatabaseCut;
+  try {
+    try {
+      cut = writeDatabase(storage, file, NOTHING_TO_CHECK);
+      file.sync();
+    } finally {
+      file.close();
+    }
+    disk.syncDirectory(directoryOf(path));
+  } catch (error) {
+    disk.remove(path);
+    throw error;
+  }
+  return cut;
+}
+
+function readFrom(disk: Disk, path: string, image: MemoryImage): void {
+  const file = disk.open(path, "read");
+  try {
+    readDatabase(path, file, image);
+  } finally {
+    file.close();
+  }
+}
+
+/** Nobody can say anything while this thread is at it. */
+const NOTHING_TO_CHECK = (): void => {};
+
+/** World's paths are joined with slashes. */
+function directoryOf(path: string): string {
+  const end = path.lastIndexOf("/");
+  return end < 0 ? "." : path.slice(0, Math.max(end, 1));
+}
+
 interface StoredRecord {
   readonly main: number;
   readonly sub: number;
@@ -167,7 +289,7 @@ interface StoredRecord {
 }
 
 /** What the disk keeps. Like a file, it does not shrink when records go, only when it is compacted. */
-export class MemoryImage {
+export class MemoryImage implements SnapshotTarget {
   /** Ascending. */
   records: StoredRecord[] = [];
   readonly #tables = new Map<Table, Map<string, Uint8Array>>();
@@ -206,6 +328,21 @@ export class MemoryImage {
         this.#sizeInUseBytes += change.key.length + change.value.length;
       }
     }
+    this.#sizeBytes = Math.max(this.#sizeBytes, this.#sizeInUseBytes);
+  }
+
+  /** Of a snapshot: greater than every record before. */
+  addRecord(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): void {
+    const record = { main, sub, isTombstone, bytes: Uint8Array.from(bytes.subarray(start, end)) };
+    this.records.push(record);
+    this.#sizeInUseBytes += RECORD_KEY_BYTES + record.bytes.length;
+    this.#sizeBytes = Math.max(this.#sizeBytes, this.#sizeInUseBytes);
+  }
+
+  /** Of a snapshot: of a key that is not there yet. */
+  addRow(table: Table, key: Uint8Array, value: Uint8Array): void {
+    this.table(table).set(hex(key), Uint8Array.from(value));
+    this.#sizeInUseBytes += key.length + value.length;
     this.#sizeBytes = Math.max(this.#sizeBytes, this.#sizeInUseBytes);
   }
 

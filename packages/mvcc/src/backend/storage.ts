@@ -1,7 +1,7 @@
 /**
  * What the backend asks of durable state: one ordered set of records and a few small tables, changed in batches that
  * are all or nothing. LmdbStorage keeps it on disk, MemoryStorage keeps it in a map for tests and the simulator; both
- * pass the claims of storage-suite.ts.
+ * pass the claims of storage-suite.ts and snapshot-suite.ts.
  *
  * Invariants every implementation keeps:
  *  - reads see whole batches only: before `done` the previous state (or, at the implementation's choice, already the
@@ -60,9 +60,16 @@ export interface Storage {
    * After an error the old state is still there and still served, unless the error is a {@link StorageFailedError}.
    */
   defragment(done: (error: Error | null) => void): void;
+  /**
+   * Writes committed state, as one cut, to a new file that etcd would open as its database; see snapshot-file.ts. Reads and
+   * commits go on. `done`, which is never called synchronously, hears of the cut when file and name are durable, or gets
+   * a {@link SnapshotError}, and then there is no file; the storage goes on either way. Snapshots and defragmentations
+   * wait for each other, in order.
+   */
+  writeSnapshot(path: string, done: (error: Error | null, cut: DatabaseCut | null) => void): SnapshotTask;
   /** Nothing is likely to be written for a while: gives up what only writing needs. The next commit gets it back. */
   rest(): void;
-  /** Waits for what is under way, then releases everything. No method may be called afterwards. */
+  /** Gives up snapshots, waits for what else is under way, then releases everything. No method may be called afterwards. */
   close(done: (error: Error | null) => void): void;
 }
 
@@ -107,6 +114,25 @@ export interface TableChange {
   readonly value: Uint8Array | null;
 }
 
+/** The moment a snapshot is of. */
+export interface DatabaseCut {
+  /** Last entry whose effects it has, all of them and nothing later; 0 if none. */
+  readonly appliedIndex: number;
+  readonly appliedTerm: number;
+  /** The row "confState" of table meta: the configuration in force at that entry, etcd's JSON; null if there is none. */
+  readonly confState: Uint8Array | null;
+  /** Of a store opened over it. */
+  readonly revision: number;
+  /** Of the file. */
+  readonly sizeBytes: number;
+}
+
+/** A snapshot being written or read. */
+export interface SnapshotTask {
+  /** Gives it up: `done` hears a {@link SnapshotError} with the code "ECANCELED", unless it has been complete before. */
+  cancel(): void;
+}
+
 /** A commit or defragmentation failed and no commit will be accepted again. The process should end. */
 export class StorageFailedError extends Error {
   readonly kind = "StorageFailed";
@@ -127,6 +153,34 @@ export class DefragmentError extends Error {
     super(`storage was not defragmented: ${detail}`);
     this.name = "DefragmentError";
     this.code = code;
+  }
+}
+
+/** A snapshot was not written or not read. What it had made is removed again, and nothing else was touched. */
+export class SnapshotError extends Error {
+  readonly kind = "Snapshot";
+  /** The operating system's or LMDB's name of the failure, or "ECANCELED"; "" if it has none. */
+  readonly code: string;
+  constructor(operation: "read" | "write", path: string, detail: string, code = "") {
+    super(`snapshot ${path} was not ${operation === "read" ? "read" : "written"}: ${detail}`);
+    this.name = "SnapshotError";
+    this.code = code;
+  }
+}
+
+/** A file that was to become a database is none of etcd's, or is damaged. What had been made of it is removed again. */
+export class SnapshotDamagedError extends Error {
+  readonly kind = "SnapshotDamaged";
+  readonly path: string;
+  /** Page and offset, or bucket and key. */
+  readonly place: string;
+  readonly detail: string;
+  constructor(path: string, place: string, detail: string) {
+    super(`snapshot ${path} is damaged at ${place}: ${detail}`);
+    this.name = "SnapshotDamagedError";
+    this.path = path;
+    this.place = place;
+    this.detail = detail;
   }
 }
 

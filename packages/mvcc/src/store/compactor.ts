@@ -130,7 +130,9 @@ export class Compactor {
   #finish(job: Job): void {
     this.#jobs.shift();
     this.#finished = job.revision;
-    this.#state.backend.put("meta", FINISHED, encodeRevision(job.revision));
+    const { bumps, backend } = this.#state;
+    bumps.compact(job.revision, (main) => backend.drop(main, 0, false));
+    backend.put("meta", FINISHED, encodeRevision(job.revision));
     if (job.hashing !== null) this.#hashes.add(job.hashing);
   }
 }

@@ -81,7 +81,7 @@ export class KvHashing implements RecordVisitor, KvHash {
     if (this.#isDone) return false;
     if (this.#search !== null) {
       if (this.#search.step(budget * KEYS_PER_RECORD)) return true;
-      this.#isFiltering = this.#search.found;
+      this.#isFiltering = this.#search.found || this.#state.bumps.keptAt(this.revision) >= 0;
       this.#search = null;
     }
     this.#budget = budget;
@@ -109,6 +109,7 @@ export class KvHashing implements RecordVisitor, KvHash {
     if (isTombstone && main === this.compactRevision) return false;
     if (!this.#isFiltering) return true;
     if (isTombstone) return false;
+    if (start === end) return this.#state.bumps.keptAt(this.revision) === main;
     const { index } = this.#state;
     const view = this.#view;
     view.parse(bytes, start, end, main, sub);

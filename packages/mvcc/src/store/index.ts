@@ -20,7 +20,7 @@ export type {
   RangeInput,
   TxnInput,
 } from "./requests.ts";
-export { type HashTask, Store, type StoreOptions } from "./store.ts";
+export { type HashTask, Store, type StoreOpening, type StoreOptions } from "./store.ts";
 export type { CheckpointReader, CheckpointTask, CheckpointWriter } from "./store-checkpoint.ts";
 export type { TablesHashing } from "./tables-hash.ts";
 export type { DeleteRangeResult, OpResult, PutResult, TxnResult } from "./txn.ts";

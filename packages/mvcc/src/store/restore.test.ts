@@ -23,7 +23,7 @@ function history(): TestStore {
   return it;
 }
 
-function everything(it: TestStore): unknown {
+function everything(it: Pick<TestStore, "store" | "leases" | "hashKv">): unknown {
   const { store } = it;
   const states: unknown[] = [store.revision, store.compactRevision, it.leases.attachments(), it.hashKv().hash];
   for (let revision = store.compactRevision; revision <= store.revision; revision += 10) {
@@ -59,6 +59,76 @@ test("a restart in chunks of any size gives the same store", () => {
     assert.deepEqual(everything(it.reopen({ restoreChunkRecords })), expected);
   }
 });
+
+test("opened in slices of any size, with a slice of another store between each two, it is the same store", () => {
+  const it = history();
+  const expected = everything(it);
+  for (const budgets of [[1], [2, 5, 1], [50], [1_000_000]]) {
+    const openings = [0, 1].map(() => {
+      const backend = new Backend({ storage: new MemoryStorage({ image: it.storage.image }) });
+      const leases = new TestLeases([1n, 2n]);
+      return { leases, opening: Store.startOpening({ backend, leases, log: silentLog }) };
+    });
+    assert.throws(() => openings[0]!.opening.store, /used when it is open/);
+    for (let i = 0, isMore = true; isMore; i++) {
+      isMore = openings.map(({ opening }) => opening.step(budgets[i % budgets.length]!)).some((more) => more);
+    }
+    for (const { leases, opening } of openings) {
+      assert.equal(opening.step(1), false);
+      assert.deepEqual(everything(storeWith(opening.store, leases)), expected);
+    }
+  }
+});
+
+test("a revision that a restore raised is the store's, belongs to no key, and counts in hashes until a later one", () => {
+  // covers: SN-11
+  const it = history();
+  const { image } = it.storage;
+  const shown = decodeAll(it.store.range(range("\0", "\0")).records);
+  const empty = new Uint8Array(0);
+  image.addRecord(1000, 0, false, empty, 0, 0);
+  image.addRecord(2000, 0, false, empty, 0, 0);
+  const after = it.reopen();
+  assert.equal(after.store.revision, 2000);
+  assert.deepEqual(decodeAll(after.store.range(range("\0", "\0")).records), shown);
+  const seen: number[] = [];
+  after.store.changesFrom(it.store.revision, {
+    visit: (main) => {
+      seen.push(main);
+      return true;
+    },
+  });
+  assert.deepEqual(seen, [it.store.revision]);
+  assert.equal(
+    after.store.startCheckpoint(() => {}),
+    null,
+  );
+  after.put("k1", "later");
+  assert.equal(after.store.revision, 2001);
+  const before = after.hashKv(2000);
+  after.store.compact(2000);
+  const compacted = after.hashKv(2001).hash;
+  after.compactAll();
+  assert.equal(after.hashKv(2001).hash, compacted);
+  assert.deepEqual(after.hashKv(2000).hash, before.hash);
+  after.flush();
+  const bumps = image.records.filter((record) => record.bytes.length === 0).map((record) => record.main);
+  assert.deepEqual(bumps, [2000]);
+  const again = after.reopen();
+  assert.deepEqual([again.store.revision, again.hashKv(2001).hash], [2001, compacted]);
+});
+
+/** What {@link everything} looks at. */
+function storeWith(store: Store, leases: TestLeases): Pick<TestStore, "store" | "leases" | "hashKv"> {
+  const hashKv = (revision = 0): { hash: number; compactRevision: number; revision: number } => {
+    const task = store.startHash(revision);
+    while (task.step(1000)) {
+      // Until everything is taken in.
+    }
+    return { hash: task.hash, compactRevision: task.compactRevision, revision: task.revision };
+  };
+  return { store, leases, hashKv };
+}
 
 test("an empty storage opens as a fresh store", () => {
   const { store } = new TestStore();

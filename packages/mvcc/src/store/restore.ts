@@ -3,11 +3,12 @@
  * an empty index or after one that a checkpoint gave.
  *
  * Records come ascending. Each states its own create revision and version, so it does not matter where a compaction cut
- * the history; a tombstone that is all that is left of its key is kept (ST-03). The scan is cut into chunks, which frees
- * the storage's read transaction now and then, and the result does not depend on where (ST-13).
+ * the history; a tombstone that is all that is left of its key is kept (ST-03). The work is cut into slices, so that a
+ * member that receives a snapshot hears its peers meanwhile, and the result does not depend on where (ST-13).
  */
 
 import type { RecordVisitor } from "../backend/storage.ts";
+import type { SlotVisitor } from "../key-index/key-index.ts";
 import { NONE } from "../key-index/limits.ts";
 import { RecordView } from "./key-value.ts";
 import type { StoreState } from "./state.ts";
@@ -17,36 +18,42 @@ export const RESTORE_CHUNK_RECORDS = 10_000;
 
 const ON_DISK = -1;
 
-/** Adds the records behind (afterMain, afterSub) to the index; what comes of it is in the fields. */
+/** Adds the records behind (afterMain, afterSub) to the index, in slices; what comes of it is in the fields. */
 export class IndexRestore implements RecordVisitor {
   /** The last record seen; the ones given if there were none. */
   lastMain: number;
   lastSub: number;
   readonly #state: StoreState;
   readonly #view = new RecordView();
-  readonly #chunkRecords: number;
   #left = 0;
 
-  constructor(state: StoreState, afterMain: number, afterSub: number, chunkRecords: number) {
+  constructor(state: StoreState, afterMain: number, afterSub: number) {
     this.#state = state;
-    this.#chunkRecords = chunkRecords;
     this.lastMain = afterMain;
     this.lastSub = afterSub;
   }
 
-  run(): void {
-    do {
-      this.#left = this.#chunkRecords;
-      this.#state.backend.scanRecords(this.lastMain, this.lastSub + 1, this);
-    } while (this.#left === 0);
+  /** Takes `budget` records; false when there are no more. */
+  step(budget: number): boolean {
+    this.#left = budget;
+    this.#state.backend.scanRecords(this.lastMain, this.lastSub + 1, this);
+    return this.#left === 0;
   }
 
   /** Called by the scan. */
   visit(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): boolean {
-    const view = this.#view;
-    view.parse(bytes, start, end, main, sub);
-    const { index } = this.#state;
     const size = end - start;
+    if (size === 0 && !isTombstone) this.#state.bumps.add(main);
+    else this.#add(main, sub, isTombstone, bytes, start, size);
+    this.lastMain = main;
+    this.lastSub = sub;
+    return --this.#left > 0;
+  }
+
+  #add(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, size: number): void {
+    const view = this.#view;
+    view.parse(bytes, start, start + size, main, sub);
+    const { index } = this.#state;
     if (isTombstone) {
       index.restoreTombstone(bytes, view.keyStart, view.keyEnd, main, sub, ON_DISK, size);
     } else {
@@ -54,30 +61,54 @@ export class IndexRestore implements RecordVisitor {
       const hasLease = view.lease !== 0n;
       index.restorePut(bytes, view.keyStart, view.keyEnd, main, sub, createRevision, version, ON_DISK, size, hasLease);
     }
-    this.lastMain = main;
-    this.lastSub = sub;
-    return --this.#left > 0;
   }
 }
 
 /**
- * Hangs keys on their leases again, by their newest records. Leases must have been restored before. A lease that no
- * longer exists is ignored: its revocation deleted the key, or it will be logged here for whoever wonders.
+ * Hangs keys on their leases again, by their newest records, in slices. Leases must have been restored before. A lease
+ * that no longer exists is ignored: its revocation deleted the key, or it will be logged here for whoever wonders.
  */
-export function attachLeases(state: StoreState): void {
-  const { index, leases, log } = state;
-  index.walk(new Uint8Array(0), null, {
-    visit: (slot) => {
-      if (!index.hasLease(slot)) return true;
-      const node = index.newest(slot);
-      if (node === NONE) return true;
-      const view = state.view(node);
-      if (leases.exists(view.lease)) {
-        leases.attach(view.lease, view.buffer.subarray(view.keyStart, view.keyEnd));
-      } else {
-        log.error("failed to attach a lease", { "lease-id": view.lease.toString(16), error: "lease not found" });
-      }
-      return true;
-    },
-  });
+export class LeaseAttachment implements SlotVisitor {
+  readonly #state: StoreState;
+  /** The first key not looked at. */
+  #next: Uint8Array = new Uint8Array(0);
+  #left = 0;
+  #isMore = false;
+
+  constructor(state: StoreState) {
+    this.#state = state;
+  }
+
+  /** Looks at `budget` keys; false when there are no more. */
+  step(budget: number): boolean {
+    this.#left = budget;
+    this.#isMore = false;
+    this.#state.index.walk(this.#next, null, this);
+    return this.#isMore;
+  }
+
+  /** Called by the walk of the index. */
+  visit(slot: number): boolean {
+    const { index } = this.#state;
+    if (this.#left-- === 0) {
+      this.#isMore = true;
+      this.#next = new Uint8Array(index.keyLength(slot));
+      index.copyKey(slot, this.#next, 0);
+      return false;
+    }
+    if (index.hasLease(slot)) this.#attach(slot);
+    return true;
+  }
+
+  #attach(slot: number): void {
+    const { index, leases, log } = this.#state;
+    const node = index.newest(slot);
+    if (node === NONE) return;
+    const view = this.#state.view(node);
+    if (leases.exists(view.lease)) {
+      leases.attach(view.lease, view.buffer.subarray(view.keyStart, view.keyEnd));
+    } else {
+      log.error("failed to attach a lease", { "lease-id": view.lease.toString(16), error: "lease not found" });
+    }
+  }
 }

@@ -17,6 +17,7 @@ import type { KeyIndex } from "../key-index/key-index.ts";
 import { CompactedError, FutureRevisionError } from "./errors.ts";
 import { RecordView } from "./key-value.ts";
 import type { LeaseBook } from "./lease-book.ts";
+import { RevisionBumps } from "./revision-bumps.ts";
 
 /** A store that was never written to. */
 export const FIRST_REVISION = 1;
@@ -39,6 +40,7 @@ export class StoreState {
   readonly leases: LeaseBook;
   readonly log: Log;
   readonly counts: OperationCounts = new OperationCounts();
+  readonly bumps: RevisionBumps = new RevisionBumps();
   /** Main revision of the newest complete write transaction. */
   revision: number = FIRST_REVISION;
   /** Reads below are refused, from the moment a compaction is accepted. */

@@ -33,7 +33,7 @@ import { CompactionHashes, type KvHash, KvHashing } from "./hash.ts";
 import type { LeaseBook } from "./lease-book.ts";
 import { evaluateRange, type RangeResult, readRevision } from "./range.ts";
 import type { DeleteRangeInput, PutInput, RangeInput, TxnInput } from "./requests.ts";
-import { attachLeases, IndexRestore, RESTORE_CHUNK_RECORDS } from "./restore.ts";
+import { IndexRestore, LeaseAttachment, RESTORE_CHUNK_RECORDS } from "./restore.ts";
 import { type OperationCounts, StoreState } from "./state.ts";
 import {
   type Checkpoint,
@@ -79,22 +79,26 @@ export class Store {
    * interrupted is queued again.
    */
   static open(options: StoreOptions): Store {
-    const { backend, leases, log } = options;
-    assert(backend.unflushedCount === 0, "a store is opened on what is in storage");
-    const restored = options.checkpoint === undefined ? null : loadCheckpoint(backend, options.checkpoint, log);
-    const store = new Store(new StoreState(restored?.index ?? new KeyIndex(), backend, leases, log));
-    store.#restore(restored?.lastMain ?? 0, restored?.lastSub ?? -1, options.restoreChunkRecords);
-    return store;
+    const opening = Store.startOpening(options);
+    while (opening.step(options.restoreChunkRecords ?? RESTORE_CHUNK_RECORDS)) {
+      // Until it is open.
+    }
+    return opening.store;
   }
 
-  #restore(afterMain: number, afterSub: number, chunkRecords: number = RESTORE_CHUNK_RECORDS): void {
-    const state = this.#state;
-    this.#compactor.restore();
-    const restore = new IndexRestore(state, afterMain, afterSub, chunkRecords);
-    restore.run();
-    // Compaction may have removed the newest revisions, tombstones, so that the records alone would lead the revision back.
-    state.revision = Math.max(state.revision, restore.lastMain, state.compactRevision);
-    attachLeases(state);
+  /**
+   * The same in slices: step the result until it returns false, then take its store. Until then nobody else uses the
+   * backend or the book of leases; giving it up before the end needs nothing. A checkpoint is read here, in one piece.
+   */
+  static startOpening(options: StoreOptions): StoreOpening {
+    const { backend, leases, log } = options;
+    assert(backend.unflushedCount === 0, "a store is opened on what is in storage");
+    const checkpoint = options.checkpoint === undefined ? null : loadCheckpoint(backend, options.checkpoint, log);
+    const state = new StoreState(checkpoint?.index ?? new KeyIndex(), backend, leases, log);
+    const store = new Store(state);
+    store.#compactor.restore();
+    const restore = new IndexRestore(state, checkpoint?.lastMain ?? 0, checkpoint?.lastSub ?? -1);
+    return new StoreOpening(store, state, restore);
   }
 
   /** Main revision of the newest transaction; 1 in a store never written to. */
@@ -202,7 +206,8 @@ export class Store {
    */
   changesFrom(revision: number, visitor: RecordVisitor): void {
     if (revision < this.#state.compactRevision) throw new CompactedError(revision, this.#state.compactRevision);
-    this.#state.backend.scanRecords(revision, 0, visitor);
+    const { backend, bumps } = this.#state;
+    backend.scanRecords(revision, 0, bumps.isEmpty ? visitor : withoutBumps(visitor));
   }
 
   /**
@@ -284,13 +289,56 @@ export class Store {
    * Starts writing the index aside, so that the next start reads it instead of every record: step the result until it
    * returns false, or cancel it. What is written is of this moment, whatever is put meanwhile; it may be used only once
    * storage has everything applied until now, so put the file in place after the flush that follows. null while a
-   * compaction is pending, which comes first, or when nothing was ever written.
+   * compaction is pending, which comes first, when nothing was ever written, or when the revision was ever raised by a
+   * restore, which no checkpoint knows of.
    */
   startCheckpoint(write: CheckpointWriter): CheckpointTask | null {
     assert(!this.#write.isOpen, "a checkpoint is not part of a transaction");
-    if (this.#compactor.jobCount > 0) return null;
+    if (this.#compactor.jobCount > 0 || !this.#state.bumps.isEmpty) return null;
     const header = checkpointHeader(this.#state, this.#state.revision, this.#compactor.finishedRevision);
     return header === null ? null : new CheckpointTask(this.#state, this.#compactor, header, write);
+  }
+}
+
+/** A store being opened: first its records are indexed, then keys are hung on their leases. */
+export class StoreOpening {
+  readonly #store: Store;
+  readonly #state: StoreState;
+  readonly #leases: LeaseAttachment;
+  /** Null when all records are indexed. */
+  #restore: IndexRestore | null;
+  #isDone = false;
+
+  /** Made by {@link Store.startOpening}. */
+  constructor(store: Store, state: StoreState, restore: IndexRestore) {
+    this.#store = store;
+    this.#state = state;
+    this.#restore = restore;
+    this.#leases = new LeaseAttachment(state);
+  }
+
+  /**
+   * Takes in `budgetRecords` records, about a microsecond each, or as many keys; false when the store is open.
+   * @throws RecordCorruptError
+   */
+  step(budgetRecords: number): boolean {
+    assert(budgetRecords > 0, "a slice is not empty");
+    if (this.#isDone) return false;
+    if (this.#restore === null) {
+      this.#isDone = !this.#leases.step(budgetRecords);
+    } else if (!this.#restore.step(budgetRecords)) {
+      const state = this.#state;
+      // Compaction may have removed the newest revisions, tombstones, so that the records alone would lead the revision back.
+      state.revision = Math.max(state.revision, this.#restore.lastMain, state.compactRevision);
+      this.#restore = null;
+    }
+    return !this.#isDone;
+  }
+
+  /** Of a complete opening. */
+  get store(): Store {
+    assert(this.#isDone, "a store is used when it is open");
+    return this.#store;
   }
 }
 
@@ -335,6 +383,14 @@ export class HashTask {
   get revision(): number {
     return this.#result.revision;
   }
+}
+
+/** Nobody watches a change of no key. */
+function withoutBumps(visitor: RecordVisitor): RecordVisitor {
+  return {
+    visit: (main, sub, isTombstone, bytes, start, end) =>
+      start === end || visitor.visit(main, sub, isTombstone, bytes, start, end),
+  };
 }
 
 function loadCheckpoint(backend: Backend, read: CheckpointReader, log: Log): Checkpoint | null {

@@ -204,6 +204,11 @@ export class Call extends GrpcStream implements ServerCall, Timed {
     this.#finishWith(okTrailers);
   }
 
+  cutOff(): void {
+    // Of all resets this is the one clients take for "unavailable".
+    if (!this.isGone) this.connection.resetStream(this, ErrorCode.RefusedStream);
+  }
+
   resume(): void {
     if (!this.isGone) this.sourceReady();
   }

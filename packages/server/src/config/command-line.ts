@@ -4,6 +4,7 @@
  * the next argument, booleans only `=value`, the last of several wins. Meaning (rules between flags) is config.ts's.
  */
 import { parseDurationMs } from "./duration.ts";
+import { InvalidFeatureGate, parseFeatureGates } from "./feature-gates.ts";
 import { environmentName, FLAG_BY_NAME, FLAGS, type Flag, IGNORED_FLAGS } from "./flags.ts";
 import { urlListProblem } from "./urls.ts";
 
@@ -151,6 +152,7 @@ function textOfFileValue(flag: Flag, value: unknown): string {
     case "urls": {
       if (typeof value !== "string" && typeof value !== "number") return refuse("a string or a number");
       const text = String(value);
+      if (flag.kind === "string") return text;
       const problem = valueProblem(flag, text);
       if (problem !== null && flag.kind === "urls") {
         throw new ConfigError(`unexpected error setting up ${flag.fileKey}: ${problem}`);
@@ -162,6 +164,12 @@ function textOfFileValue(flag: Flag, value: unknown): string {
       return flag.kind satisfies never;
   }
 }
+
+/** Flags that take one of a few words only, on the command line; in a file their value is judged later. */
+const CHOICES: Readonly<Record<string, readonly string[]>> = {
+  "initial-cluster-state": ["new", "existing"],
+  "discovery-fallback": ["exit", "proxy"],
+};
 
 /** Why Go would refuse this text for this kind; null if it would not. */
 function valueProblem(flag: Flag, text: string): string | null {
@@ -177,11 +185,22 @@ function valueProblem(flag: Flag, text: string): string | null {
     case "urls":
       return text === "" ? null : urlListProblem(text);
     case "string":
-      return flag.name === "initial-cluster-state" && text !== "new" && text !== "existing" ? "invalid value" : null;
+      if (flag.name === "feature-gates") return gatesProblem(text);
+      return CHOICES[flag.name]?.includes(text) === false ? "invalid value" : null;
     case "list":
       return null;
     default:
       return flag.kind satisfies never;
+  }
+}
+
+function gatesProblem(text: string): string | null {
+  try {
+    parseFeatureGates(text);
+    return null;
+  } catch (error) {
+    if (error instanceof InvalidFeatureGate) return error.message;
+    throw error;
   }
 }
 

@@ -3,10 +3,14 @@
  * configuration file, with etcd's names, defaults, refusals and texts. Everything else is handed this object; nobody
  * reads flags or the environment again.
  */
+
+import { type ClusterMember, parseClusterMap } from "./cluster-map.ts";
 import { ConfigError, isTrue, type Settings } from "./command-line.ts";
 import { parseDurationMs } from "./duration.ts";
+import { type FeatureGates, featureGatesProblem, InvalidFeatureGate, parseFeatureGates } from "./feature-gates.ts";
 import { FLAG_BY_NAME, FLAGS } from "./flags.ts";
-import { isTls, listenProblem, parseUrls, type ServiceUrl } from "./urls.ts";
+import { type PeerTlsConfig, peerListenProblem, peerTlsOf } from "./peer-tls.ts";
+import { advertiseProblem, isTls, listenProblem, parseUrls, type ServiceUrl } from "./urls.ts";
 
 export interface Config {
   readonly name: string;
@@ -23,9 +27,26 @@ export interface Config {
   readonly listenMetricsUrls: readonly ServiceUrl[];
   readonly advertisePeerUrls: readonly string[];
   readonly advertiseClientUrls: readonly string[];
+  /** Empty if the members are to be found by DNS or v3 discovery. */
   readonly initialCluster: readonly ClusterMember[];
   readonly initialClusterState: "new" | "existing";
   readonly initialClusterToken: string;
+  /** Domain whose SRV records name the members; null: do not ask. */
+  readonly discoverySrv: string | null;
+  /** Suffix of the service's name in those records; may be empty. */
+  readonly discoverySrvName: string;
+  /** v3 discovery: members meet in another cluster. */
+  readonly discovery: DiscoveryConfig | null;
+  /** Forget the other members and go on alone, with the data there is. */
+  readonly forceNewCluster: boolean;
+  readonly strictReconfigCheck: boolean;
+  readonly maxLearners: number;
+  /** The leader keeps every lease's remaining time in the log, so that a change of leader does not begin it anew. */
+  readonly leaseCheckpoint: boolean;
+  /** A lease that is known is renewed without waiting for what is committed and not applied. */
+  readonly fastLeaseKeepAlive: boolean;
+  readonly raftReadTimeoutMs: number;
+  readonly raftWriteTimeoutMs: number;
   readonly preVote: boolean;
   /** As configured: 0 means the default, negative means none. */
   readonly quotaBytesConfigured: number;
@@ -38,6 +59,7 @@ export interface Config {
   readonly keepaliveIntervalMs: number;
   readonly keepaliveTimeoutMs: number;
   readonly tls: TlsConfig | null;
+  readonly peerTls: PeerTlsConfig | null;
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
   readonly extensiveMetrics: boolean;
@@ -51,9 +73,24 @@ export interface Config {
   readonly progressNotifyMs: number;
 }
 
-export interface ClusterMember {
-  readonly name: string;
-  readonly peerUrls: readonly string[];
+export type { ClusterMember };
+
+export interface DiscoveryConfig {
+  readonly token: string;
+  /** As given: with or without a scheme. */
+  readonly endpoints: readonly string[];
+  readonly dialTimeoutMs: number;
+  readonly requestTimeoutMs: number;
+  readonly keepaliveTimeMs: number;
+  readonly keepaliveTimeoutMs: number;
+  /** Endpoints without a scheme are reached in plain text, unless a certificate or CA is given. */
+  readonly insecureTransport: boolean;
+  readonly insecureSkipTlsVerify: boolean;
+  readonly certFile: string | null;
+  readonly keyFile: string | null;
+  readonly caFile: string | null;
+  readonly user: string | null;
+  readonly password: string;
 }
 
 export interface TlsConfig {
@@ -67,23 +104,23 @@ export interface TlsConfig {
 
 /** Smaller heartbeats or elections than these make no sense; larger ones are a typing error (etcd's rules). */
 const MAX_ELECTION_MS = 50_000;
+/** Peer connections are not given up sooner than this, whatever was asked for. */
+const MIN_RAFT_TIMEOUT_MS = 5_000;
 
-/** Throws {@link ConfigError} with etcd's text. `fromFile`: some rules hold only on the command line. */
-export function configOf(settings: Settings, fromFile: boolean): Config {
+/**
+ * Throws {@link ConfigError} with etcd's text. `fromFile`: some rules hold only on the command line. `defaultHost` tells
+ * the address to advertise for a member that listens on all of them.
+ */
+export function configOf(settings: Settings, fromFile: boolean, defaultHost: () => string | null = () => null): Config {
   const text = (name: string): string => settings.get(name) ?? FLAG_BY_NAME.get(name)!.default;
   const number = (name: string): number => Number(text(name));
   const truth = (name: string): boolean => isTrue(text(name));
   const duration = (name: string): number => parseDurationMs(text(name))!;
   const orDefault = (value: number, otherwise: number): number => (value === 0 ? otherwise : value);
-  const urls = (name: string): ServiceUrl[] => {
-    try {
-      return parseUrls(text(name));
-    } catch (error) {
-      throw new ConfigError((error as Error).message, { cause: error });
-    }
-  };
+  const urls = (name: string): ServiceUrl[] => refusing(() => parseUrls(text(name)));
   refuseWhatIsNotBuilt(settings);
 
+  const gates = gatesOf(text("feature-gates"));
   const name = text("name");
   const dataDirectory = text("data-dir") === "" ? `${name}.etcd` : text("data-dir");
   const heartbeatMs = number("heartbeat-interval");
@@ -107,6 +144,20 @@ export function configOf(settings: Settings, fromFile: boolean): Config {
     throw new ConfigError("--advertise-client-urls is required when --listen-client-urls is set explicitly");
   }
 
+  const advertised = {
+    peer: urls("initial-advertise-peer-urls"),
+    client: urls("advertise-client-urls"),
+  };
+  checkAdvertised(advertised.peer, advertised.client);
+  const advertisePeerUrls = advertisedBy(listenPeerUrls, advertised.peer, "initial-advertise-peer-urls", defaultHost);
+  const advertiseClientUrls = advertisedBy(listenClientUrls, advertised.client, "advertise-client-urls", defaultHost);
+  const clusterState = text("initial-cluster-state");
+  if (clusterState !== "new" && clusterState !== "existing") {
+    throw new ConfigError(`unexpected clusterState ${JSON.stringify(clusterState)}`);
+  }
+  const discovery = discoveryOf(settings, text, truth, duration);
+  const initialCluster = initialClusterOf(settings, { name, peerUrls: advertisePeerUrls }, discovery !== null);
+
   const tls = tlsOf(text, truth);
   for (const url of [...listenClientUrls, ...listenClientHttpUrls, ...listenMetricsUrls]) {
     if (isTls(url) && tls === null) {
@@ -115,13 +166,11 @@ export function configOf(settings: Settings, fromFile: boolean): Config {
       );
     }
   }
+  const peerTls = refusing(() => peerTlsOf(text, truth, tlsVersionsOf(text)));
   for (const url of listenPeerUrls) {
-    if (isTls(url)) throw new ConfigError(`TLS on the peer port is not supported yet (${url.text})`);
+    const problem = peerListenProblem(url, peerTls);
+    if (problem !== null) throw new ConfigError(problem);
   }
-
-  const advertisePeerUrls = urls("initial-advertise-peer-urls").map((url) => url.text);
-  const clusterText = text("initial-cluster");
-  const initialCluster = clusterText === "" ? [{ name, peerUrls: advertisePeerUrls }] : clusterOf(clusterText);
 
   if (text("logger") !== "zap") throw new ConfigError(`unknown logger option "${text("logger")}"`);
   const logOutputs = list(text("log-outputs"));
@@ -145,10 +194,20 @@ export function configOf(settings: Settings, fromFile: boolean): Config {
     listenClientHttpUrls,
     listenMetricsUrls,
     advertisePeerUrls,
-    advertiseClientUrls: urls("advertise-client-urls").map((url) => url.text),
+    advertiseClientUrls,
     initialCluster,
-    initialClusterState: text("initial-cluster-state") as "new" | "existing",
+    initialClusterState: clusterState,
     initialClusterToken: text("initial-cluster-token"),
+    discoverySrv: text("discovery-srv") === "" ? null : text("discovery-srv"),
+    discoverySrvName: text("discovery-srv-name"),
+    discovery,
+    forceNewCluster: truth("force-new-cluster"),
+    strictReconfigCheck: truth("strict-reconfig-check"),
+    maxLearners: number("max-learners"),
+    leaseCheckpoint: gates.LeaseCheckpoint,
+    fastLeaseKeepAlive: gates.FastLeaseKeepAlive,
+    raftReadTimeoutMs: Math.max(MIN_RAFT_TIMEOUT_MS, duration("raft-read-timeout")),
+    raftWriteTimeoutMs: Math.max(MIN_RAFT_TIMEOUT_MS, duration("raft-write-timeout")),
     preVote: truth("pre-vote"),
     quotaBytesConfigured: number("quota-backend-bytes"),
     flushIntervalMs: orDefault(duration("backend-batch-interval"), 100),
@@ -161,6 +220,7 @@ export function configOf(settings: Settings, fromFile: boolean): Config {
     keepaliveIntervalMs: duration("grpc-keepalive-interval"),
     keepaliveTimeoutMs: duration("grpc-keepalive-timeout"),
     tls,
+    peerTls,
     cors: list(text("cors")),
     hostWhitelist: list(text("host-whitelist")),
     extensiveMetrics: text("metrics") === "extensive",
@@ -186,6 +246,19 @@ function refuseWhatIsNotBuilt(settings: Settings): void {
   }
 }
 
+function gatesOf(text: string): FeatureGates {
+  let gates: FeatureGates;
+  try {
+    gates = parseFeatureGates(text);
+  } catch (error) {
+    if (error instanceof InvalidFeatureGate) throw new ConfigError(error.message, { cause: error });
+    throw error;
+  }
+  const problem = featureGatesProblem(gates);
+  if (problem !== null) throw new ConfigError(problem);
+  return gates;
+}
+
 function checkTiming(heartbeatMs: number, electionMs: number): void {
   if (heartbeatMs <= 0) throw new ConfigError(`--heartbeat-interval must be >0 (set to ${heartbeatMs}ms)`);
   if (electionMs <= 0) throw new ConfigError(`--election-timeout must be >0 (set to ${electionMs}ms)`);
@@ -208,6 +281,18 @@ function tlsOf(text: (name: string) => string, truth: (name: string) => boolean)
   if (certFile === "" || keyFile === "") {
     throw new ConfigError(`KeyFile and CertFile must both be present[key: ${keyFile}, cert: ${certFile}]`);
   }
+  const trustedCaFile = text("trusted-ca-file");
+  return {
+    certFile,
+    keyFile,
+    trustedCaFile: trustedCaFile === "" ? null : trustedCaFile,
+    requireClientCertificate: truth("client-cert-auth") || trustedCaFile !== "",
+    ...tlsVersionsOf(text),
+  };
+}
+
+/** Of both ports. */
+function tlsVersionsOf(text: (name: string) => string): Pick<TlsConfig, "minVersion" | "maxVersion"> {
   const version = (value: string): "TLSv1.2" | "TLSv1.3" => {
     if (value === "TLS1.2" || value === "") return "TLSv1.2";
     if (value === "TLS1.3") return "TLSv1.3";
@@ -218,31 +303,104 @@ function tlsOf(text: (name: string) => string, truth: (name: string) => boolean)
   if (minVersion === "TLSv1.3" && maxVersion === "TLSv1.2") {
     throw new ConfigError("min version (TLS1.3) is greater than max version (TLS1.2)");
   }
-  const trustedCaFile = text("trusted-ca-file");
-  return {
-    certFile,
-    keyFile,
-    trustedCaFile: trustedCaFile === "" ? null : trustedCaFile,
-    requireClientCertificate: truth("client-cert-auth") || trustedCaFile !== "",
-    minVersion,
-    maxVersion,
-  };
+  return { minVersion, maxVersion };
 }
 
-/** `name=url,name=url2,other=url`: a repeated name has several URLs. */
-function clusterOf(text: string): ClusterMember[] {
-  const members = new Map<string, string[]>();
-  for (const pair of text.split(",")) {
-    const equals = pair.indexOf("=");
-    const name = equals < 0 ? "" : pair.slice(0, equals).trim();
-    if (name === "") throw new ConfigError(`error parsing "${pair}": want name=URL in --initial-cluster`);
-    const [url] = parseUrls(pair.slice(equals + 1).trim());
-    if (url === undefined) throw new ConfigError(`empty URL given for "${name}"`);
-    const urls = members.get(name);
-    if (urls === undefined) members.set(name, [url.text]);
-    else urls.push(url.text);
+/** What `parse` throws is about the configuration. */
+function refusing<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    throw new ConfigError((error as Error).message, { cause: error });
   }
-  return [...members].map(([name, peerUrls]) => ({ name, peerUrls }));
+}
+
+function checkAdvertised(peer: readonly ServiceUrl[], client: readonly ServiceUrl[]): void {
+  const texts = (all: readonly ServiceUrl[]): string => JSON.stringify(all.map((url) => url.text).join(","));
+  for (const url of peer) {
+    const problem = advertiseProblem(url);
+    if (problem === null) continue;
+    throw new ConfigError(`--initial-advertise-peer-urls ${texts(peer)} must be "host:port" (${problem})`);
+  }
+  for (const url of client) {
+    const problem = advertiseProblem(url);
+    if (problem === null) continue;
+    throw new ConfigError(
+      `--advertise-client-urls ${texts(client)} must be in the format "host:port", ` +
+        `"unix:/path/to/socket" or "unixs:/path/to/socket" (${problem})`,
+    );
+  }
+}
+
+/** The default says "localhost", which nobody else can reach: listening on all addresses means that others should. */
+function advertisedBy(
+  listen: readonly ServiceUrl[],
+  advertised: readonly ServiceUrl[],
+  flagName: string,
+  defaultHost: () => string | null,
+): string[] {
+  const [first] = listen;
+  const isDefault = advertised.length === 1 && advertised[0]!.text === FLAG_BY_NAME.get(flagName)!.default;
+  if (isDefault && first?.host === "0.0.0.0") {
+    const host = defaultHost();
+    if (host !== null) return [`http://${host}:${first.port}`];
+  }
+  return advertised.map((url) => url.text);
+}
+
+/** What --initial-cluster says, or this member alone; nothing if the members are found another way. */
+function initialClusterOf(settings: Settings, alone: ClusterMember, isDiscovered: boolean): readonly ClusterMember[] {
+  const given = settings.get("initial-cluster");
+  const hasDomain = (settings.get("discovery-srv") ?? "") !== "";
+  if ([(given ?? "") !== "", hasDomain, isDiscovered].filter(Boolean).length > 1) {
+    throw new ConfigError(
+      "multiple discovery or bootstrap flags are set. " +
+        'Choose one of "initial-cluster", "discovery-endpoints" or "discovery-srv"',
+    );
+  }
+  if (given !== undefined) {
+    try {
+      return parseClusterMap(given);
+    } catch (error) {
+      throw new ConfigError(`error setting up initial cluster: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  const isFoundElsewhere = hasDomain || isDiscovered || (settings.get("discovery-srv-name") ?? "") !== "";
+  return isFoundElsewhere ? [] : [alone];
+}
+
+function discoveryOf(
+  settings: Settings,
+  text: (name: string) => string,
+  truth: (name: string) => boolean,
+  duration: (name: string) => number,
+): DiscoveryConfig | null {
+  if (text("discovery-fallback") === "proxy") {
+    throw new ConfigError(`v2 proxy is deprecated, and --discovery-fallback can't be configured as "proxy"`);
+  }
+  const endpoints = [...new Set(list(settings.get("discovery-endpoints") ?? ""))];
+  const token = text("discovery-token");
+  if ((token !== "") !== endpoints.length > 0) {
+    throw new ConfigError("both --discovery-token and --discovery-endpoints must be set");
+  }
+  if (endpoints.includes("")) throw new ConfigError("--discovery-endpoints must not contain empty endpoints");
+  if (endpoints.length === 0) return null;
+  const orNull = (value: string): string | null => (value === "" ? null : value);
+  return {
+    token,
+    endpoints,
+    dialTimeoutMs: duration("discovery-dial-timeout"),
+    requestTimeoutMs: duration("discovery-request-timeout"),
+    keepaliveTimeMs: duration("discovery-keepalive-time"),
+    keepaliveTimeoutMs: duration("discovery-keepalive-timeout"),
+    insecureTransport: truth("discovery-insecure-transport"),
+    insecureSkipTlsVerify: truth("discovery-insecure-skip-tls-verify"),
+    certFile: orNull(text("discovery-cert")),
+    keyFile: orNull(text("discovery-key")),
+    caFile: orNull(text("discovery-cacert")),
+    user: orNull(text("discovery-user")),
+    password: text("discovery-password"),
+  };
 }
 
 function levelOf(text: string): Config["logLevel"] {

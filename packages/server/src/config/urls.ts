@@ -13,13 +13,16 @@ export interface ServiceUrl {
   readonly path: string;
 }
 
-/** Parsed and sorted by text, as etcd does; throws Error with etcd's text. An empty string is an empty list. */
+/** Parsed, each once, and sorted by text, as etcd does; throws Error with etcd's text. An empty string is an empty list. */
 export function parseUrls(text: string): ServiceUrl[] {
   if (text.trim() === "") return [];
-  return text
-    .split(",")
-    .map((each) => parseUrl(each.trim()))
-    .sort((a, b) => (a.text < b.text ? -1 : a.text > b.text ? 1 : 0));
+  const urls = new Map(
+    text
+      .split(",")
+      .map((each) => parseUrl(each.trim()))
+      .map((url) => [url.text, url]),
+  );
+  return [...urls.values()].sort((a, b) => (a.text < b.text ? -1 : a.text > b.text ? 1 : 0));
 }
 
 export function urlListProblem(text: string): string | null {
@@ -40,13 +43,22 @@ export function listenProblem(url: ServiceUrl): string | null {
     : `expected IP in URL for binding (${url.text})`;
 }
 
+/** Why etcd would refuse to tell others that URL; null if it would not. */
+export function advertiseProblem(url: ServiceUrl): string | null {
+  if (url.scheme === "unix" || url.scheme === "unixs") return null;
+  return url.host === "" ? `unexpected empty host (${url.text})` : null;
+}
+
 export function isTls(url: ServiceUrl): boolean {
   return url.scheme === "https" || url.scheme === "unixs";
 }
 
-function parseUrl(text: string): ServiceUrl {
-  const match = /^([a-zA-Z][a-zA-Z0-9+.-]*):\/\/([^/?#]*)([^?#]*)/.exec(text);
-  const scheme = match?.[1]?.toLowerCase();
+/** One URL, without blanks around it; throws Error with etcd's text. */
+export function parseUrl(given: string): ServiceUrl {
+  // The scheme is written in lower case before anything is compared or hashed, as Go does.
+  const text = given.replace(/^[a-zA-Z][a-zA-Z0-9+.-]*:/, (scheme) => scheme.toLowerCase());
+  const match = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)([^?#]*)/.exec(text);
+  const scheme = match?.[1];
   if (scheme !== "http" && scheme !== "https" && scheme !== "unix" && scheme !== "unixs") {
     throw new Error(`URL scheme must be http, https, unix, or unixs: ${text}`);
   }

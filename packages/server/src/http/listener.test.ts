@@ -27,7 +27,7 @@ async function listening(
     },
     http: (_request: unknown, respond: (response: ReturnType<typeof text>) => void) => respond(text(200, "here")),
   };
-  const listener = new Listener([url], null, silentLog, decideMs);
+  const listener = new Listener([url], null, silentLog, { decideMs });
   await listener.listen();
   return { listener, path, grpc, open: () => listener.open(handlers) };
 }
@@ -109,4 +109,31 @@ test("a socket file another process serves is left to it, one that nobody serves
   const next = new Listener([url], null, silentLog);
   await next.listen();
   next.stop();
+});
+
+test("a peer's request may take its time, but not to say what it is", async () => {
+  const path = join(directory, `${count++}`);
+  const url: ServiceUrl = { scheme: "unix", host: "", port: 0, path, text: `unix://${path}` };
+  const listener = new Listener([url], null, silentLog, { endpoint: "peer", decideMs: 60 });
+  await listener.listen();
+  listener.open({
+    raw: (request, response) => {
+      let bytes = 0;
+      request.on("data", (chunk: Buffer) => {
+        bytes += chunk.length;
+      });
+      request.on("end", () => response.end(`${bytes} bytes`));
+    },
+  });
+  const slow = client(path, "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 200000\r\n\r\n");
+  const mute = client(path, "");
+  const http2 = client(path, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  await mute.closed;
+  await http2.closed;
+  // Longer than a client's whole request may take.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  slow.socket.write(Buffer.alloc(200_000));
+  await slow.closed;
+  assert.match(slow.received(), /200000 bytes/);
+  listener.stop();
 });

@@ -18,10 +18,28 @@ import type { TlsConfig } from "../config/config.ts";
 import { isTls, type ServiceUrl } from "../config/urls.ts";
 import type { HttpRequest, HttpResponse } from "./endpoints.ts";
 
-export interface ListenerHandlers {
-  /** An HTTP/2 connection; `received` has its first bytes. Absent: HTTP/2 is refused here. */
-  grpc?(socket: Socket, received: Buffer): void;
-  http(request: HttpRequest, respond: (response: HttpResponse) => void): void;
+export type ListenerHandlers =
+  | {
+      /** An HTTP/2 connection; `received` has its first bytes. Absent: HTTP/2 is refused here. */
+      grpc?(socket: Socket, received: Buffer): void;
+      /** Questions without a body worth reading, and answers that fit into one piece. */
+      http(request: HttpRequest, respond: (response: HttpResponse) => void): void;
+    }
+  | {
+      /**
+       * HTTP/1.1 as it comes, for bodies and answers that last. The time they may take is the handler's to limit, except
+       * for a request's head; so are answers to what it does not know.
+       */
+      raw(request: IncomingMessage, response: ServerResponse): void;
+    };
+
+export interface ListenerOptions {
+  /** Whose port this is, for the log; requests of peers may take any time to arrive. Default: clients'. */
+  readonly endpoint?: "client" | "peer";
+  /** How long a connection may take to say what it is, and an HTTP/1.1 request to send its head. */
+  readonly decideMs?: number;
+  /** Looks at who has finished a TLS handshake with a certificate; a text refuses the connection, and is logged. */
+  readonly checkDialler?: (secure: TLSSocket, done: (refusal: string | null) => void) => void;
 }
 
 // An ES import of node:http evaluates every export it has, WebSocket and fetch among them: 14 MB of memory for nothing.
@@ -49,21 +67,24 @@ export class Listener {
   readonly #allowsPlain: boolean;
   readonly #log: Log;
   readonly #decideMs: number;
+  readonly #endpoint: "client" | "peer";
+  readonly #checkDialler: ListenerOptions["checkDialler"];
 
-  /**
-   * `urls` all name one address; TLS is offered if one of them asks for it, plain text likewise. `decideMs`: how long a
-   * connection may take to say what it is, and an HTTP/1.1 request to send its head.
-   */
-  constructor(urls: readonly ServiceUrl[], tls: TlsConfig | null, log: Log, decideMs: number = DECIDE_MS) {
+  /** `urls` all name one address; TLS is offered if one of them asks for it, plain text likewise. */
+  constructor(urls: readonly ServiceUrl[], tls: TlsConfig | null, log: Log, options: ListenerOptions = {}) {
+    const { endpoint = "client", decideMs = DECIDE_MS } = options;
     this.#urls = urls;
     this.#decideMs = decideMs;
+    this.#endpoint = endpoint;
+    this.#checkDialler = options.checkDialler;
     this.#tls = urls.some(isTls) ? tls : null;
     this.#allowsPlain = urls.some((url) => !isTls(url));
     this.#log = log;
     this.#http = createHttpServer(
       {
         headersTimeout: decideMs,
-        requestTimeout: 3 * decideMs,
+        // A snapshot takes as long as it takes; whoever reads it cuts it off if it stalls.
+        requestTimeout: endpoint === "peer" ? 0 : 3 * decideMs,
         connectionsCheckingInterval: decideMs / 2,
         keepAliveTimeout: 60_000,
         maxHeaderSize: 32 * 1024,
@@ -133,6 +154,8 @@ export class Listener {
   /** Waits for enough bytes to tell what the connection speaks. */
   #decide(socket: Socket, mayBeTls: boolean, mayBePlain: boolean): void {
     let received: Buffer = Buffer.alloc(0);
+    const handlers = this.#handlers!;
+    const grpc = "grpc" in handlers ? handlers.grpc : undefined;
     const onSilence = (): void => {
       socket.destroy();
     };
@@ -149,8 +172,8 @@ export class Listener {
         socket.pause();
         socket.unshift(received);
         this.#handshake(socket);
-      } else if (protocol === "http2" && this.#handlers?.grpc !== undefined) {
-        this.#handlers.grpc(socket, received);
+      } else if (protocol === "http2" && grpc !== undefined) {
+        grpc(socket, received);
       } else {
         socket.pause();
         socket.unshift(received);
@@ -165,7 +188,7 @@ export class Listener {
     // A socket that has been closed no longer knows it.
     const remote = remoteOf(socket);
     const reject = (cause: string): void => {
-      this.#log.warn("rejected connection on client endpoint", { "remote-addr": remote, error: cause });
+      this.#log.warn(`rejected connection on ${this.#endpoint} endpoint`, { "remote-addr": remote, error: cause });
       socket.destroy();
     };
     const { createServer: createTlsServer } = process.getBuiltinModule("node:tls");
@@ -178,7 +201,7 @@ export class Listener {
           ...options,
           rejectUnauthorized: options.requestCert,
           handshakeTimeout: this.#decideMs,
-          ALPNProtocols: ["h2", "http/1.1"],
+          ALPNProtocols: this.#endpoint === "peer" ? ["http/1.1"] : ["h2", "http/1.1"],
         }),
       );
     } catch (error) {
@@ -192,18 +215,30 @@ export class Listener {
     });
     server.on("secureConnection", (secure: TLSSocket) => {
       secure.on("error", ignoreReset);
-      this.#decide(secure, false, true);
+      if (this.#checkDialler === undefined) {
+        this.#decide(secure, false, true);
+        return;
+      }
+      this.#checkDialler(secure, (refusal) => {
+        if (refusal !== null) reject(refusal);
+        else if (!secure.destroyed) this.#decide(secure, false, true);
+      });
     });
     server.emit("connection", socket);
   }
 
   #serveHttp(request: IncomingMessage, response: ServerResponse): void {
+    const handlers = this.#handlers!;
+    if ("raw" in handlers) {
+      handlers.raw(request, response);
+      return;
+    }
     let bodyBytes = 0;
     request.on("data", (chunk: Buffer) => {
       bodyBytes += chunk.length;
       if (bodyBytes > MAX_BODY_BYTES) request.destroy();
     });
-    this.#handlers!.http(
+    handlers.http(
       {
         method: request.method ?? "",
         target: request.url ?? "",

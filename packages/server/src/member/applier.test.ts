@@ -7,39 +7,40 @@ import {
   ClusterVersionSetRequest,
   CompactionRequest,
   DeleteRangeRequest,
+  LeaseCheckpointRequest,
   LeaseGrantRequest,
   LeaseRevokeRequest,
   PutRequest,
+  RangeRequest,
   TxnRequest,
 } from "@quorate/api/messages";
-import { encodeMember } from "@quorate/membership";
+import { encodeChange, encodeMember, type Member, type MembershipChange } from "@quorate/membership";
 import { TABLES } from "@quorate/mvcc";
 import { ConfChangeType, type ConfState, Entry, EntryType, encodeConfChange, index, term } from "@quorate/raft";
 import { BrokenInvariant } from "@quorate/world";
 import { SimulatedMember } from "../testing/simulated-member.ts";
-import { Applier, confStateJson, parseConfState } from "./applier.ts";
+import { Applier } from "./applier.ts";
+import { confStateJson, parseConfState } from "./conf-state.ts";
 
 /** The applier over the parts of a member that is not started. */
 class Bench {
   readonly simulated = new SimulatedMember();
   readonly outcomes: string[] = [];
   readonly terms: number[] = [];
+  readonly changes: string[] = [];
   applier: Applier = null as never;
   #index = 0;
 
   async open(nowMs = 1000): Promise<this> {
     this.simulated.world.nowMs = nowMs;
     await this.simulated.open();
-    const { store, backend, lessor, membership, alarms } = this.simulated.member;
-    this.applier = new Applier(
-      { store, backend, lessor, membership, alarms },
-      {
-        entryApplied: (_high, low, outcome) =>
-          this.outcomes.push(`${low} ${outcome.error ?? "ok"} ${outcome.revision}`),
-        applyConfChange: (change) => confState({ voters: [change.nodeId] }),
-        termBegan: (began) => this.terms.push(began),
-      },
-    );
+    this.applier = new Applier(this.simulated.parts.state, 1, 0, {
+      entryApplied: (_high, low, outcome) => this.outcomes.push(`${low} ${outcome.error ?? "ok"} ${outcome.revision}`),
+      applyConfChange: (change) => confState({ voters: change.nodeId === 0n ? [] : [change.nodeId] }),
+      membershipChanged: (change) => this.changes.push(change.kind),
+      clusterVersionSet: (version) => this.changes.push(version),
+      termBegan: (began) => this.terms.push(began),
+    });
     return this;
   }
 
@@ -156,7 +157,6 @@ test("an operation this build does not know, or bytes that are none, stop it bef
   const operation = (op: number): Uint8Array =>
     encodeRaftRequest(1, 1, Buffer.alloc(0), 0, op as RaftOp, Buffer.alloc(0), 0, 0);
   for (const data of [
-    operation(RaftOp.LeaseCheckpoint),
     operation(RaftOp.AuthEnable),
     operation(5000),
     encodeRaftRequest(1, 1, Buffer.alloc(0), 0, RaftOp.Put, Buffer.from([0xff]), 0, 1),
@@ -212,4 +212,50 @@ test("the configuration is kept with the entry that made it, whatever the ids", 
   ]) {
     assert.deepEqual(parseConfState(confStateJson(state)), state);
   }
+});
+
+// covers: MB-02, MB-06, MB-13
+test("a change of the membership that does not fit changes nothing, here or in raft, and moves the index all the same", async () => {
+  const bench = await new Bench().open();
+  const { membership } = bench.simulated.member;
+  const member = (id: bigint, url: string, isLearner = false): Member => ({
+    id,
+    peerUrls: [url],
+    isLearner,
+    name: "",
+    clientUrls: [],
+  });
+  const apply = (change: MembershipChange): string => {
+    const before = bench.changes.length;
+    bench.entry(EntryType.ConfChange, encodeConfChange({ id: 5n, ...encodeChange(change) }));
+    const told = bench.changes.length > before ? ` ${bench.changes.at(-1)}` : "";
+    return bench.outcomes.at(-1)!.split(" ")[1]! + told;
+  };
+  assert.equal(apply({ kind: "add", member: member(1n, "http://a:1") }), "ok add");
+  assert.equal(apply({ kind: "add", member: member(1n, "http://b:1") }), "MemberExists");
+  assert.equal(apply({ kind: "add", member: member(2n, "http://a:1") }), "PeerUrlExists");
+  assert.equal(apply({ kind: "add", member: member(2n, "http://b:1", true) }), "ok add");
+  assert.equal(apply({ kind: "add", member: member(3n, "http://c:1", true) }), "TooManyLearners");
+  assert.equal(apply({ kind: "updatePeerUrls", id: 2n, peerUrls: ["http://d:1"] }), "ok updatePeerUrls");
+  assert.equal(membership.member(2n)?.isLearner, true);
+  assert.equal(apply({ kind: "promote", id: 2n }), "ok promote");
+  assert.equal(apply({ kind: "promote", id: 2n }), "MemberNotLearner");
+  assert.equal(apply({ kind: "remove", id: 2n }), "ok remove");
+  assert.equal(apply({ kind: "add", member: member(2n, "http://b:1") }), "MemberNotFound");
+  assert.deepEqual(bench.simulated.parts.state.confState.voters, [], "raft heard of a change of node 0");
+});
+
+// covers: LE-06
+test("recorded remaining times are used by the next leader's clock", async () => {
+  const bench = await new Bench().open();
+  bench.apply(RaftOp.LeaseGrant, LeaseGrantRequest.encode({ ID: 7n, TTL: 600 }));
+  bench.apply(RaftOp.LeaseCheckpoint, LeaseCheckpointRequest.encode({ checkpoints: [{ ID: 7n, remainingTTL: 40 }] }));
+  const { lessor } = bench.simulated.member;
+  lessor.promote(0);
+  assert.equal(lessor.timeToLive(7n)?.remainingSeconds, 40);
+});
+
+test("a read that another member put into the log changes nothing", async () => {
+  const bench = await new Bench().open();
+  assert.equal(bench.apply(RaftOp.Range, RangeRequest.encode({ key: a })), "ok 1");
 });

@@ -27,48 +27,50 @@ import {
   ClusterMemberAttrSetRequest,
   ClusterVersionSetRequest,
   CompactionRequest,
+  LeaseCheckpointRequest,
   LeaseGrantRequest,
   LeaseRevokeRequest,
 } from "@quorate/api/messages";
-import type { Lessor } from "@quorate/lease";
-import type { Membership } from "@quorate/membership";
-import { decodeMember } from "@quorate/membership";
-import { type Backend, type Store, txnCost } from "@quorate/mvcc";
-import { type ConfChange, type ConfState, decodeConfChange, type Entry, EntryType } from "@quorate/raft";
+import { compareVersions, decodeChange, type MembershipChange, parseVersion } from "@quorate/membership";
+import { txnCost } from "@quorate/mvcc";
+import { type ConfChange, type ConfState, decodeConfChange, type Entry, EntryType, NO_NODE } from "@quorate/raft";
 import { assert } from "@quorate/world";
-import type { Alarms } from "./alarms.ts";
+import { type AppliedState, CONF_STATE_KEY } from "./applied-state.ts";
+import { confStateJson } from "./conf-state.ts";
 import { Outcome } from "./outcome.ts";
-
-export interface ApplierParts {
-  readonly store: Store;
-  readonly backend: Backend;
-  readonly lessor: Lessor;
-  readonly membership: Membership;
-  readonly alarms: Alarms;
-}
 
 export interface ApplierOwner {
   /** The entry with this request id was applied. `outcome` is borrowed until return. */
   entryApplied(idHigh: number, idLow: number, outcome: Outcome): void;
-  /** Makes raft use the configuration after the change; null refuses the change (raft hears of it all the same). */
+  /** Makes raft use the configuration after the change; one of node 0 changes nothing there. */
   applyConfChange(change: ConfChange): ConfState;
+  /** Who is in the cluster has changed, and so. */
+  membershipChanged(change: MembershipChange): void;
+  /** The version the cluster runs at was decided. */
+  clusterVersionSet(version: string): void;
   /** The first entry of a leader's term was applied. */
   termBegan(term: number): void;
 }
 
-const CONF_STATE_KEY = Buffer.from("confState");
+/** From here on a lease's remaining time is kept in its record. */
+const CHECKPOINTS_PERSIST_FROM = parseVersion("3.6.0")!;
 
 export class Applier {
-  readonly #parts: ApplierParts;
+  readonly #parts: AppliedState;
+  /** As configured: must be the same on every member. */
+  readonly #maxLearners: number;
   readonly #owner: ApplierOwner;
   readonly #request = new RaftRequestView();
   readonly #put = new PutView();
   readonly #delete = new DeleteRangeView();
   readonly #outcome = new Outcome();
-  #term = 0;
+  #term: number;
 
-  constructor(parts: ApplierParts, owner: ApplierOwner) {
+  /** `term`: of the last entry applied before, 0 if that is not known. */
+  constructor(parts: AppliedState, maxLearners: number, term: number, owner: ApplierOwner) {
     this.#parts = parts;
+    this.#maxLearners = maxLearners;
+    this.#term = term;
     this.#owner = owner;
   }
 
@@ -81,7 +83,6 @@ export class Applier {
     this.#term = entry.term;
     if (entry.type === EntryType.ConfChange) {
       this.#applyConfChange(entry);
-      this.#parts.backend.applied(entry.index, entry.term);
       return;
     }
     assert(entry.type === EntryType.Normal, "only changes of one member at a time are ever proposed");
@@ -136,14 +137,23 @@ export class Applier {
         return this.#applyRevoke(LeaseRevokeRequest.decode(buffer, start, end).ID);
       case RaftOp.Alarm:
         return this.#applyAlarm(buffer, start, end);
-      case RaftOp.ClusterVersionSet:
-        return this.#parts.membership.setClusterVersion(ClusterVersionSetRequest.decode(buffer, start, end).ver);
+      case RaftOp.LeaseCheckpoint:
+        return this.#applyCheckpoints(buffer, start, end);
+      case RaftOp.ClusterVersionSet: {
+        const { ver } = ClusterVersionSetRequest.decode(buffer, start, end);
+        this.#parts.membership.setClusterVersion(ver);
+        return this.#owner.clusterVersionSet(ver);
+      }
       case RaftOp.ClusterMemberAttrSet: {
         const { memberID, memberAttributes } = ClusterMemberAttrSetRequest.decode(buffer, start, end);
         const { name = "", clientUrls = [] } = memberAttributes ?? {};
         this.#parts.membership.setAttributes(memberID, name, clientUrls);
         return;
       }
+      case RaftOp.Range:
+      case RaftOp.DowngradeVersionTest:
+        // A read that another member put into the log is for whoever waits there; the test only marks the log.
+        return;
       default:
         // Passing over an operation that others may know would make this member's state differ from theirs.
         assert(false, "every operation in the log is known");
@@ -225,14 +235,36 @@ export class Applier {
     }
   }
 
-  /** The spine's only change of configuration is the bootstrap's: adding a voter. */
+  #applyCheckpoints(buffer: Uint8Array, start: number, end: number): void {
+    const { lessor, membership } = this.#parts;
+    const version = parseVersion(membership.clusterVersion ?? "");
+    const persist = version !== null && compareVersions(version, CHECKPOINTS_PERSIST_FROM) >= 0;
+    for (const { ID, remainingTTL } of LeaseCheckpointRequest.decode(buffer, start, end).checkpoints) {
+      lessor.checkpoint(ID, remainingTTL, persist);
+    }
+  }
+
+  /** A change that does not fit is refused by every member alike, and raft hears of a change that changes nothing (MB-02). */
   #applyConfChange(entry: Entry): void {
-    const change = decodeConfChange(entry.data);
-    this.#parts.membership.add(decodeMember(Buffer.from(change.context).toString()));
-    const confState = this.#owner.applyConfChange(change);
-    this.#parts.backend.put("meta", CONF_STATE_KEY, Buffer.from(confStateJson(confState)));
+    const { membership, backend, store } = this.#parts;
+    const wire = decodeConfChange(entry.data);
+    const change = decodeChange(wire);
+    const refusal = membership.validate(change, this.#maxLearners);
+    if (refusal === null) membership.apply(change);
+    const confState = this.#owner.applyConfChange(refusal === null ? wire : { ...wire, nodeId: NO_NODE });
+    this.#parts.confState = confState;
+    backend.put("meta", CONF_STATE_KEY, Buffer.from(confStateJson(confState)));
+    backend.applied(entry.index, entry.term);
+    if (refusal === null) this.#owner.membershipChanged(change);
+    const outcome = this.#outcome;
+    outcome.reset();
+    outcome.error = refusal;
+    outcome.revision = store.revision;
+    this.#owner.entryApplied(Number(wire.id >> 48n), Number(wire.id & LOW_48_BITS), outcome);
   }
 }
+
+const LOW_48_BITS = 0xffff_ffff_ffffn;
 
 /** The kind a client may be told; anything that is not in the table of errors is a bug and goes on up. */
 function errorKindOf(error: unknown): ErrorKind {
@@ -253,30 +285,4 @@ function isRefusedWhenCorrupt(op: RaftOp): boolean {
     default:
       return false;
   }
-}
-
-/** etcd's JSON of a ConfState in table meta: ids are bare decimals, empty lists are left out, auto_leave is not. */
-export function confStateJson(state: ConfState): string {
-  const list = (name: string, ids: readonly bigint[]): string =>
-    ids.length === 0 ? "" : `"${name}":[${ids.join(",")}],`;
-  return (
-    `{${list("voters", state.voters)}${list("learners", state.learners)}` +
-    `${list("voters_outgoing", state.votersOutgoing)}${list("learners_next", state.learnersNext)}"auto_leave":${state.autoLeave}}`
-  );
-}
-
-/** Throws SyntaxError for what confStateJson did not write. */
-export function parseConfState(text: string): ConfState {
-  // Every number in it is an id, and an id may be above 2^53: quote them all, then read them exactly.
-  const parsed = JSON.parse(text.replace(/\d+/g, '"$&"')) as Partial<Record<string, string[]>> & {
-    auto_leave?: boolean;
-  };
-  const ids = (name: string): bigint[] => (parsed[name] ?? []).map(BigInt);
-  return {
-    voters: ids("voters"),
-    learners: ids("learners"),
-    votersOutgoing: ids("voters_outgoing"),
-    learnersNext: ids("learners_next"),
-    autoLeave: parsed.auto_leave === true,
-  };
 }

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import {
+  ConfChangeType,
   type ConfState,
-  type Entry,
+  Entry,
   EntryType,
   type HardState,
   index,
@@ -12,12 +13,15 @@ import {
   MessageType,
   type NodeId,
   RawNode,
+  Role,
+  type Snapshot,
   term,
 } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
 import { silentLog } from "@quorate/world";
 import { ManualWorld } from "../testing/manual-world.ts";
-import { Consensus, type ConsensusOwner, type DurableLog, type Proposal, type ReadWaiter } from "./consensus.ts";
+import { Consensus, type ConsensusOwner, type DurableLog, type Proposal } from "./consensus.ts";
+import type { ReadWaiter } from "./read-rounds.ts";
 import { RequestIds } from "./request-ids.ts";
 
 interface Save {
@@ -50,6 +54,7 @@ class Bench implements ConsensusOwner, DurableLog {
   readonly sent: Message[] = [];
   onApply: (entry: Entry) => void = () => {};
   failure: Error | null = null;
+  readonly installs: (() => void)[] = [];
 
   constructor(voters: readonly NodeId[] = [1n]) {
     this.storage = new FixedConfStorage(voters);
@@ -85,6 +90,7 @@ class Bench implements ConsensusOwner, DurableLog {
         log: silentLog,
         ids: new RequestIds(1n, 0),
         requestTimeoutMs: 7000,
+        stallMs: 1000,
       },
       0,
     );
@@ -107,8 +113,15 @@ class Bench implements ConsensusOwner, DurableLog {
     for (const entry of entries) this.onApply(entry);
   }
 
-  leaderChanged(leader: NodeId, isLeader: boolean): void {
-    this.events.push(`leader ${leader}${isLeader ? " itself" : ""}`);
+  leaderChanged(leader: NodeId, role: Role): void {
+    this.events.push(`leader ${leader}${role === Role.Leader ? " itself" : ""}`);
+  }
+
+  flushPeers(): void {}
+
+  installSnapshot(snapshot: Snapshot, hardState: HardState, done: () => void): void {
+    this.events.push(`install ${snapshot.metadata.index} commit ${hardState.commit}`);
+    this.installs.push(done);
   }
 
   send(message: Message): void {
@@ -131,8 +144,17 @@ class Bench implements ConsensusOwner, DurableLog {
     return this;
   }
 
+  proposalsDropped(proposals: readonly Proposal[]): void {
+    for (const { data } of proposals) this.dropped.push(String(data));
+  }
+
+  changeDropped(): void {
+    this.dropped.push("change");
+  }
+  readonly dropped: string[] = [];
+
   propose(text: string): Proposal {
-    const proposal: Proposal = { data: Buffer.from(text), isAbandoned: false };
+    const proposal: Proposal = { data: Buffer.from(text), isAbandoned: false, isProposed: false };
     this.consensus.propose(proposal);
     return proposal;
   }
@@ -506,4 +528,86 @@ test("a stop fails every read and lets nothing more happen", () => {
   bench.consensus.stop();
   bench.turn();
   assert.deepEqual(bench.events, ["first Stopped", "second Stopped"]);
+});
+
+/** Member 1, following member 2 in term 1, sent a snapshot up to index 9. */
+function sentSnapshot(): Bench {
+  const bench = new Bench([1n, 2n, 3n]);
+  bench.step(MessageType.Heartbeat, 2n, { term: term(1) });
+  while (bench.saves.length > 0) bench.durable();
+  bench.events.length = 0;
+  const confState = { voters: [1n, 2n, 3n], learners: [], votersOutgoing: [], learnersNext: [], autoLeave: false };
+  const metadata = { index: index(9), term: term(1), confState };
+  bench.step(MessageType.Snap, 2n, { term: term(1), snapshot: { data: new Uint8Array(0), metadata } });
+  return bench;
+}
+
+// covers: SN-02
+test("a snapshot is installed alone: what follows is saved and applied behind it, and its answer waits for it", () => {
+  const bench = sentSnapshot();
+  assert.deepEqual(bench.events, ["install 9 commit 9"]);
+  assert.equal(bench.consensus.isInstalling(9), true);
+  const next = new Entry(EntryType.Normal, term(1), index(10), Buffer.from("x"));
+  bench.step(MessageType.App, 2n, {
+    term: term(1),
+    logTerm: term(1),
+    index: index(9),
+    entries: [next],
+    commit: index(10),
+  });
+  assert.deepEqual(bench.events, ["install 9 commit 9"]);
+  assert.equal(bench.sent.filter((each) => each.type === MessageType.AppResp).length, 0);
+  bench.installs.shift()!();
+  assert.deepEqual(bench.events, ["install 9 commit 9", "save x"]);
+  assert.equal(bench.consensus.appliedIndex, 9);
+  assert.equal(bench.consensus.isInstalling(9), false);
+  assert.equal(bench.sent.find((each) => each.type === MessageType.AppResp)?.index, 9);
+  bench.durable();
+  assert.deepEqual(bench.events.slice(2), ["durable", "apply x"]);
+});
+
+test("what was being saved when a snapshot came is saved first, with the hard state of its own time", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  const entry = new Entry(EntryType.Normal, term(1), index(1), Buffer.from("a"));
+  bench.step(MessageType.App, 2n, { term: term(1), entries: [entry], commit: index(1) });
+  const confState = { voters: [1n, 2n, 3n], learners: [], votersOutgoing: [], learnersNext: [], autoLeave: false };
+  const metadata = { index: index(9), term: term(1), confState };
+  bench.step(MessageType.Snap, 2n, { term: term(1), snapshot: { data: new Uint8Array(0), metadata } });
+  assert.equal(bench.saves[0]!.hardState!.commit, 1);
+  assert.equal(
+    bench.events.some((each) => each.startsWith("install")),
+    false,
+  );
+  bench.durable();
+  assert.equal(bench.events.at(-1), "install 9 commit 9");
+});
+
+// covers: WA-11
+test("a leader whose log does not answer for an election timeout falls silent", () => {
+  const bench = leadThree();
+  bench.propose("a");
+  bench.turn();
+  bench.tick(900);
+  bench.sent.length = 0;
+  bench.tick(500);
+  assert.deepEqual(
+    bench.sent.filter((each) => each.type === MessageType.Heartbeat),
+    [],
+  );
+  bench.durable();
+  bench.tick(100);
+  assert.notEqual(bench.sent.filter((each) => each.type === MessageType.Heartbeat).length, 0);
+});
+
+test("a configuration change waits for a leader and is proposed then", () => {
+  const bench = new Bench([1n]);
+  bench.consensus.proposeConfChange({ id: 7n, type: ConfChangeType.AddNode, nodeId: 2n, context: new Uint8Array(0) });
+  bench.turn();
+  assert.deepEqual(bench.saves, []);
+  bench.lead();
+  const stored = bench.storage.entries(index(1), index(bench.storage.lastIndex() + 1), 1e6)!;
+  assert.deepEqual(
+    stored.map((each) => each.type),
+    [EntryType.Normal, EntryType.ConfChange],
+  );
 });

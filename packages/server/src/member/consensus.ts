@@ -27,15 +27,20 @@ import {
   index,
   isLocalThread,
   LOCAL_APPEND_THREAD,
+  LocalMessageFromPeer,
   type MemoryLogStorage,
   type Message,
   NO_NODE,
   type NodeId,
+  type ProgressStatus,
   ProposalDropped,
   type RawNode,
   Role,
+  type Snapshot,
+  UnknownPeer,
 } from "@quorate/raft";
 import type { Clock, Log, Timers } from "@quorate/world";
+import { ReadRounds, type ReadWaiter } from "./read-rounds.ts";
 import type { RequestIds } from "./request-ids.ts";
 
 export interface Proposal {
@@ -43,20 +48,26 @@ export interface Proposal {
   readonly data: Uint8Array;
   /** Nobody wants it any more and it has not been proposed: it will not be. */
   isAbandoned: boolean;
-}
-
-/** A linearizable read that waits until it may look at the applied state. */
-export interface ReadWaiter {
-  readReady(): void;
-  readFailed(reason: "LeaderChanged" | "Timeout" | "Stopped"): void;
+  /** Consensus has been given it: whether it takes effect is for the log to say. Set here. */
+  isProposed: boolean;
 }
 
 export interface ConsensusOwner {
   /** Committed entries in order, each once. */
   apply(entries: readonly Entry[]): void;
-  leaderChanged(leader: NodeId, isLeader: boolean): void;
-  /** For other members. */
+  leaderChanged(leader: NodeId, role: Role): void;
+  /** Raft would not take them: leadership is being handed over, or there is no leader after all. They will not be proposed. */
+  proposalsDropped(proposals: readonly Proposal[]): void;
+  changeDropped(change: ConfChange): void;
+  /** For other members: given to the network, which sends it with the next flushPeers at the latest. */
   send(message: Message): void;
+  /** What was given to `send` goes out now: the disk has been set to work, and applying may take a while. */
+  flushPeers(): void;
+  /**
+   * The applied state becomes the snapshot's, which the owner has at hand, and the log begins anew behind it. `done` when
+   * both are durable; nothing is saved or applied in between.
+   */
+  installSnapshot(snapshot: Snapshot, hardState: HardState, done: () => void): void;
   /** The log could not be written: end the process. */
   logFailed(error: Error): void;
   /** Everything of this turn is done: let answers out. */
@@ -81,19 +92,8 @@ export interface ConsensusOptions {
   readonly ids: RequestIds;
   /** etcd's: 5 s + 2 election timeouts. */
   readonly requestTimeoutMs: number;
-}
-
-const READ_RETRY_MS = 500;
-
-/** One ReadIndex round and those who wait for it. */
-interface ReadRound {
-  readonly waiters: readonly ReadWaiter[];
-  readonly startedMs: number;
-  /** Contexts of its tries, hex; only these answer it. */
-  readonly contexts: string[];
-  lastTryMs: number;
-  /** Applied state at or past this index may answer; null until confirmed. */
-  index: number | null;
+  /** A leader whose log has not answered for so long gives up its leadership: etcd's election timeout. */
+  readonly stallMs: number;
 }
 
 export class Consensus {
@@ -104,10 +104,12 @@ export class Consensus {
   readonly #clock: Clock;
   readonly #timers: Timers;
   readonly #log: Log;
-  readonly #ids: RequestIds;
-  readonly #requestTimeoutMs: number;
+  readonly #stallMs: number;
+  readonly #reads: ReadRounds;
 
   #proposals: Proposal[] = [];
+  /** Changes of the configuration that wait for a leader to be known. */
+  #confChanges: ConfChange[] = [];
   #isTurnScheduled = false;
   #isInTurn = false;
   #isStopped = false;
@@ -117,20 +119,15 @@ export class Consensus {
   #isSaving = false;
   #saving: readonly Message[] = [];
   #savingSinceMs = 0;
-  /** The newest hard state raft handed out. */
-  #hardState: HardState;
-  /** The newest one handed to the log: durable, but for the write under way. */
+  /** Speaks of what the log has and is being given: durable in term and vote, but for the write under way. */
   #loggedHardState: HardState;
   #appliedIndex: number;
   /** Term of the last entry applied here; 0 before the first since the start. */
   #appliedTerm = 0;
+  #lastTickMs: number;
   #leader: NodeId = NO_NODE;
+  #role: Role = Role.Follower;
   #isLoneVoter: boolean;
-
-  #waitingReads: ReadWaiter[] = [];
-  /** When each of them began to wait. */
-  #waitingSinceMs: number[] = [];
-  #round: ReadRound | null = null;
   readonly #onSaved: (error: Error | null) => void = (error) => this.#saved(error);
 
   constructor(options: ConsensusOptions, appliedIndex: number) {
@@ -141,10 +138,10 @@ export class Consensus {
     this.#clock = options.clock;
     this.#timers = options.timers;
     this.#log = options.log;
-    this.#ids = options.ids;
-    this.#requestTimeoutMs = options.requestTimeoutMs;
+    this.#stallMs = options.stallMs;
+    this.#reads = new ReadRounds({ ...options, ask: (context) => this.#raft.readIndex(context) });
+    this.#lastTickMs = options.clock.monotonicMs();
     const { hardState, confState } = options.storage.initialState();
-    this.#hardState = hardState;
     this.#loggedHardState = hardState;
     this.#isLoneVoter = isLoneVoter(options.raft.id, confState);
     this.#appliedIndex = appliedIndex;
@@ -214,16 +211,69 @@ export class Consensus {
     } else if (this.mayReadNow) {
       waiter.readReady();
     } else {
-      this.#waitingReads.push(waiter);
-      this.#waitingSinceMs.push(this.#clock.monotonicMs());
+      this.#reads.wait(waiter);
       this.#schedule();
     }
   }
 
-  /** A message from another member. */
-  step(message: Message): void {
-    this.#raft.step(message);
+  /** Proposed with everything else of this turn; while no leader is known, as soon as one is. */
+  proposeConfChange(change: ConfChange): void {
+    this.#confChanges.push(change);
     this.#schedule();
+  }
+
+  /** A message from another member. What raft refuses (an answer from somebody it does not know) is dropped. */
+  step(message: Message): void {
+    if (this.#isStopped) return;
+    try {
+      this.#raft.step(message);
+    } catch (error) {
+      if (!(error instanceof UnknownPeer || error instanceof LocalMessageFromPeer)) throw error;
+      this.#log.debug("dropped a message from a peer", { from: message.from.toString(16), error });
+    }
+    this.#schedule();
+  }
+
+  /** True if raft has taken up the snapshot at this index and is about to hand it to the owner. */
+  isInstalling(snapshotIndex: number): boolean {
+    return this.#raft.pendingSnapshotIndex === snapshotIndex;
+  }
+
+  reportUnreachable(id: NodeId): void {
+    if (this.#isStopped) return;
+    this.#raft.reportUnreachable(id);
+    this.#schedule();
+  }
+
+  reportSnapshot(id: NodeId, status: "finished" | "failed"): void {
+    if (this.#isStopped) return;
+    this.#raft.reportSnapshot(id, status);
+    this.#schedule();
+  }
+
+  /** Asks the leader to hand over to `to`; proposals are dropped until it has, or until an election timeout has passed. */
+  transferLeadership(to: NodeId): void {
+    this.#raft.transferLeadership(to);
+    this.#schedule();
+  }
+
+  /** On the clock: when {@link tick} was called last. */
+  get lastTickMs(): number {
+    return this.#lastTickMs;
+  }
+
+  get role(): Role {
+    return this.#role;
+  }
+
+  /** The leader's view of the members; empty elsewhere. */
+  get progress(): readonly ProgressStatus[] {
+    return this.#raft.status().progress;
+  }
+
+  /** The configuration as raft has it. */
+  get confState(): ConfState {
+    return this.#raft.status().config;
   }
 
   /** Applies what the log already says is committed. Once, before the first tick. */
@@ -233,13 +283,31 @@ export class Consensus {
 
   /** One heartbeat interval has passed. */
   tick(): void {
-    this.#raft.tick();
-    this.#retryReads();
+    this.#lastTickMs = this.#clock.monotonicMs();
+    // A leader that cannot write falls silent, so that the others elect one that can (known failure WA-11).
+    if (!this.#isStalled()) this.#raft.tick();
+    this.#reads.tick(this.#leader !== NO_NODE);
     this.#turn();
+  }
+
+  /** Lets so many ticks of the first election timeout pass at once: somebody who just started need not wait them out. */
+  advanceElection(ticks: number): void {
+    for (let i = 0; i < ticks; i++) this.#raft.tick();
+  }
+
+  /**
+   * The leader's process has ended, as far as can be seen from here: there is none for us any more, so that we may vote at
+   * once instead of waiting the election timeout out.
+   */
+  forgetLeader(): void {
+    if (this.#isStopped) return;
+    this.#raft.forgetLeader();
+    this.#schedule();
   }
 
   /** Starts an election now: a single voter need not wait to find out that it is alone. */
   campaign(): void {
+    if (this.#isStopped) return;
     this.#raft.campaign();
     this.#turn();
   }
@@ -248,11 +316,8 @@ export class Consensus {
   stop(): void {
     this.#isStopped = true;
     this.#proposals = [];
-    const waiters = [...(this.#round?.waiters ?? []), ...this.#waitingReads];
-    this.#round = null;
-    this.#waitingReads = [];
-    this.#waitingSinceMs = [];
-    for (const waiter of waiters) waiter.readFailed("Stopped");
+    this.#confChanges = [];
+    this.#reads.failAll("Stopped");
   }
 
   /** True while a durable write is under way. */
@@ -275,8 +340,10 @@ export class Consensus {
     if (this.#isStopped || this.#isInTurn) return;
     this.#isInTurn = true;
     do {
-      this.#proposeAll();
-      this.#beginRound();
+      if (this.#leader !== NO_NODE) {
+        this.#proposeAll();
+        this.#reads.begin();
+      }
       this.#drain();
     } while (this.#hasNews());
     this.#isInTurn = false;
@@ -285,51 +352,52 @@ export class Consensus {
 
   /** Applying may have answered someone who at once asked for more. */
   #hasNews(): boolean {
-    return (
-      !this.#isStopped &&
-      ((this.#proposals.length > 0 && this.#leader !== NO_NODE) ||
-        (this.#waitingReads.length > 0 && this.#round === null && this.#leader !== NO_NODE) ||
-        this.#raft.hasReady())
-    );
+    if (this.#isStopped) return false;
+    const isWaiting = this.#proposals.length > 0 || this.#confChanges.length > 0 || this.#reads.mayBegin;
+    return (isWaiting && this.#leader !== NO_NODE) || this.#raft.hasReady();
   }
 
   #proposeAll(): void {
-    if (this.#proposals.length === 0 || this.#leader === NO_NODE) return;
+    for (const change of this.#confChanges.splice(0)) {
+      if (!isTaken(() => this.#raft.proposeConfChange(change))) this.#owner.changeDropped(change);
+    }
+    if (this.#proposals.length === 0) return;
     const proposals = this.#proposals;
     this.#proposals = [];
+    const proposed: Proposal[] = [];
     const datas: Uint8Array[] = [];
     for (let i = 0; i < proposals.length; i++) {
-      if (!proposals[i]!.isAbandoned) datas.push(proposals[i]!.data);
+      const proposal = proposals[i]!;
+      if (proposal.isAbandoned) continue;
+      proposal.isProposed = true;
+      proposed.push(proposal);
+      datas.push(proposal.data);
     }
-    if (datas.length === 0) return;
-    try {
-      this.#raft.proposeBatch(datas);
-    } catch (error) {
-      // Refused (a leadership transfer, or no leader after all): those who wait learn it by their timeout, as with etcd.
-      if (!(error instanceof ProposalDropped)) throw error;
-      this.#log.warn("raft dropped proposals", { count: datas.length });
-    }
+    if (datas.length === 0 || isTaken(() => this.#raft.proposeBatch(datas))) return;
+    this.#log.warn(`raft dropped ${datas.length} proposals`);
+    this.#owner.proposalsDropped(proposed);
   }
 
   #drain(): void {
     while (!this.#isStopped && this.#raft.hasReady()) {
       const ready = this.#raft.ready();
-      if (ready.softState !== null) this.#leadership(ready.softState.lead, ready.softState.role === Role.Leader);
-      if (ready.hardState !== null) this.#hardState = ready.hardState;
-      for (const state of ready.readStates) this.#confirmRead(state.index, state.requestContext);
+      if (ready.softState !== null) this.#leadership(ready.softState.lead, ready.softState.role);
+      for (const state of ready.readStates) this.#reads.confirm(state.index, state.requestContext);
       let applying: Message | null = null;
       for (const message of ready.messages) {
         if (message.to === LOCAL_APPEND_THREAD) this.#appends.push(message);
         else if (isLocalThread(message.to)) applying = message;
         else this.#owner.send(message);
       }
-      // The disk starts first and works while the entries that are already committed are applied.
+      // The disk and the other members start first and work while the entries that are already committed are applied.
       this.#pumpAppends();
+      this.#owner.flushPeers();
       if (applying !== null) this.#apply(applying);
     }
     // What gathered during a write must go on even if its end is no news to raft.
     this.#pumpAppends();
-    this.#releaseReads();
+    this.#owner.flushPeers();
+    this.#reads.release(this.#appliedIndex);
   }
 
   #apply(message: Message): void {
@@ -337,34 +405,69 @@ export class Consensus {
     this.#owner.apply(entries);
     const last = entries[entries.length - 1]!;
     this.#appliedIndex = last.index;
-    this.#appliedTerm = last.term;
+    if (last.term !== this.#appliedTerm) {
+      this.#appliedTerm = last.term;
+      this.#reads.termBegan();
+    }
     for (const response of message.responses) this.#raft.step(response);
   }
 
-  /** Hands the log everything raft asked for since the last write, as one write. */
+  /** Hands the log everything raft asked for since the last write, as one write; a snapshot is a step of its own. */
   #pumpAppends(): void {
     while (!this.#isSaving && this.#appends.length > 0) {
-      const messages = this.#appends;
-      this.#appends = [];
-      const mustSync = messages.some((each) => each.entries.length > 0) || this.#changesTermOrVote();
-      if (!mustSync) {
+      const messages = this.#takeAppends();
+      const hardState = lastHardState(messages) ?? this.#loggedHardState;
+      const { term, vote } = this.#loggedHardState;
+      const changesVote = hardState.term !== term || hardState.vote !== vote;
+      const snapshot = messages[0]!.snapshot;
+      if (snapshot === null && !changesVote && messages.every((each) => each.entries.length === 0)) {
         // Only the commit index moved. It need not be durable; the next write carries it.
+        this.#loggedHardState = hardState;
         this.#stored(messages);
         continue;
       }
       this.#isSaving = true;
       this.#saving = messages;
       this.#savingSinceMs = this.#clock.monotonicMs();
-      this.#loggedHardState = this.#hardState;
-      this.#wal.save(joinedEntries(messages), this.#hardState, this.#onSaved);
+      this.#loggedHardState = hardState;
+      if (snapshot === null) this.#wal.save(joinedEntries(messages), hardState, this.#onSaved);
+      else this.#owner.installSnapshot(snapshot, hardState, () => this.#installed(snapshot));
     }
   }
 
-  /** Compared with what the log was given, not with what raft said last: a vote may have come up during a write. */
-  #changesTermOrVote(): boolean {
-    const { term, vote } = this.#loggedHardState;
-    return this.#hardState.term !== term || this.#hardState.vote !== vote;
+  /** Everything up to the next snapshot, or that snapshot alone. */
+  #takeAppends(): readonly Message[] {
+    const appends = this.#appends;
+    const at = appends.findIndex((each) => each.snapshot !== null);
+    if (at < 0) {
+      this.#appends = [];
+      return appends;
+    }
+    return appends.splice(0, Math.max(at, 1));
   }
+
+  #installed(snapshot: Snapshot): void {
+    const message = this.#saving[0]!;
+    this.#storage.applySnapshot(snapshot);
+    this.#appliedIndex = snapshot.metadata.index;
+    this.#isLoneVoter = isLoneVoter(this.#raft.id, snapshot.metadata.confState);
+    if (message.entries.length === 0) {
+      this.#saved(null);
+    } else {
+      // Entries that followed in the same breath continue the log that begins behind the snapshot.
+      this.#wal.save(message.entries, this.#loggedHardState, this.#onSaved);
+    }
+  }
+
+  /** The log has not answered for longer than others would wait for a leader. */
+  #isStalled(): boolean {
+    const isStalled =
+      this.#role === Role.Leader && this.#isSaving && this.#clock.monotonicMs() - this.#savingSinceMs >= this.#stallMs;
+    if (isStalled && !this.#wasStalled) this.#log.warn("the log does not answer: this leader sends no more heartbeats");
+    this.#wasStalled = isStalled;
+    return isStalled;
+  }
+  #wasStalled = false;
 
   #saved(error: Error | null): void {
     if (error !== null) {
@@ -391,74 +494,34 @@ export class Consensus {
     }
   }
 
-  #leadership(leader: NodeId, isLeader: boolean): void {
+  #leadership(leader: NodeId, role: Role): void {
+    this.#role = role;
     if (leader !== this.#leader) {
       this.#leader = leader;
-      this.#failRound("LeaderChanged");
+      this.#reads.failRound("LeaderChanged");
     }
-    this.#owner.leaderChanged(leader, isLeader);
+    this.#owner.leaderChanged(leader, role);
   }
+}
 
-  #beginRound(): void {
-    if (this.#round !== null || this.#waitingReads.length === 0 || this.#leader === NO_NODE) return;
-    const nowMs = this.#clock.monotonicMs();
-    this.#round = { waiters: this.#waitingReads, startedMs: nowMs, contexts: [], lastTryMs: nowMs, index: null };
-    this.#waitingReads = [];
-    this.#waitingSinceMs = [];
-    this.#askReadIndex(this.#round);
+/** False: raft refused the proposal, which has no effect. */
+function isTaken(propose: () => void): boolean {
+  try {
+    propose();
+    return true;
+  } catch (error) {
+    if (error instanceof ProposalDropped) return false;
+    throw error;
   }
+}
 
-  #askReadIndex(round: ReadRound): void {
-    const context = Buffer.allocUnsafe(8);
-    context.writeUInt16BE(this.#ids.high, 0);
-    context.writeUIntBE(this.#ids.next(), 2, 6);
-    round.contexts.push(context.toString("hex"));
-    round.lastTryMs = this.#clock.monotonicMs();
-    this.#raft.readIndex(context);
+/** What the last of these messages that speaks of the hard state says; null if none does. */
+function lastHardState(messages: readonly Message[]): HardState | null {
+  for (let i = messages.length - 1; i >= 0; i--) {
+    const { term, vote, commit } = messages[i]!;
+    if (term !== 0) return { term, vote, commit };
   }
-
-  #confirmRead(index: number, context: Uint8Array): void {
-    const round = this.#round;
-    if (round === null || round.index !== null) return;
-    if (round.contexts.includes(Buffer.from(context).toString("hex"))) round.index = index;
-  }
-
-  #releaseReads(): void {
-    const round = this.#round;
-    if (round === null || round.index === null || this.#appliedIndex < round.index) return;
-    this.#round = null;
-    for (const waiter of round.waiters) waiter.readReady();
-  }
-
-  #retryReads(): void {
-    const nowMs = this.#clock.monotonicMs();
-    const round = this.#round;
-    if (round === null) {
-      this.#expireReads(nowMs - this.#requestTimeoutMs);
-      return;
-    }
-    if (nowMs - round.startedMs >= this.#requestTimeoutMs) this.#failRound("Timeout");
-    else if (round.index === null && nowMs - round.lastTryMs >= READ_RETRY_MS) {
-      this.#log.warn("waiting for ReadIndex response took too long, retrying", { "sent-request-ids": round.contexts });
-      this.#askReadIndex(round);
-    }
-  }
-
-  /** Fails those that have waited for a leader since `beforeMs` or longer; the oldest come first. */
-  #expireReads(beforeMs: number): void {
-    let count = 0;
-    while (count < this.#waitingReads.length && this.#waitingSinceMs[count]! <= beforeMs) count++;
-    if (count === 0) return;
-    this.#waitingSinceMs.splice(0, count);
-    for (const waiter of this.#waitingReads.splice(0, count)) waiter.readFailed("Timeout");
-  }
-
-  #failRound(reason: "LeaderChanged" | "Timeout"): void {
-    const round = this.#round;
-    if (round === null) return;
-    this.#round = null;
-    for (const waiter of round.waiters) waiter.readFailed(reason);
-  }
+  return null;
 }
 
 /** The entries of several writes as one. A later write may replace the tail of an earlier one, whose entries then go. */

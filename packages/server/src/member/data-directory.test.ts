@@ -17,6 +17,7 @@ import { SeededRandom } from "@quorate/wal/testing";
 import { silentLog } from "@quorate/world";
 import { type Config, configOf } from "../config/config.ts";
 import { ManualWorld } from "../testing/manual-world.ts";
+import { identityOf } from "../testing/simulated-machine.ts";
 import { NodeDisk } from "../world/disk.ts";
 import { type OpenedMember, openDataDirectory } from "./data-directory.ts";
 import type { World } from "./open-member.ts";
@@ -56,10 +57,14 @@ function contentsOf(directory: string): string[] {
   return names.filter((name) => !name.startsWith("lock.")).sort();
 }
 
+function openFor(config: Config, world: World): Promise<OpenedMember> {
+  return openDataDirectory(config, world, () => Promise.resolve(identityOf(config)));
+}
+
 async function close({ parts, locks }: OpenedMember): Promise<void> {
   parts.wal.close();
   await new Promise<void>((resolve, reject) => {
-    parts.backend.storage.close((error) => (error === null ? resolve() : reject(error)));
+    parts.state.backend.storage.close((error) => (error === null ? resolve() : reject(error)));
   });
   for (const lock of locks) lock.release();
 }
@@ -68,7 +73,7 @@ async function close({ parts, locks }: OpenedMember): Promise<void> {
 test("every directory is durable in its parent before the log is made in it", async () => {
   const disk = new WitnessDisk();
   const directory = join(root, "new", "deep", "data");
-  await close(await openDataDirectory(configFor(directory), worldOf(disk)));
+  await close(await openFor(configFor(directory), worldOf(disk)));
   const log = disk.calls.findIndex((each) => each.startsWith(`make ${directory}/member/wal`));
   assert.ok(log > 0);
   for (const parent of [root, join(root, "new"), join(root, "new", "deep"), directory]) {
@@ -77,7 +82,7 @@ test("every directory is durable in its parent before the log is made in it", as
   }
   // A crash may have come between making and syncing: the next start syncs again.
   disk.calls.length = 0;
-  await close(await openDataDirectory(configFor(directory), worldOf(disk)));
+  await close(await openFor(configFor(directory), worldOf(disk)));
   assert.ok(disk.calls.includes(`sync ${directory}`) && disk.calls.includes(`sync ${join(root, "new", "deep")}`));
 });
 
@@ -85,7 +90,7 @@ test("every directory is durable in its parent before the log is made in it", as
 test("only the owner may enter, also a directory that was open before", async () => {
   const directory = join(root, "open");
   mkdirSync(directory, { mode: 0o755 });
-  await close(await openDataDirectory(configFor(directory), worldOf(new NodeDisk())));
+  await close(await openFor(configFor(directory), worldOf(new NodeDisk())));
   for (const each of [directory, join(directory, "member"), join(directory, "member/wal")]) {
     assert.equal(statSync(each).mode & 0o077, 0, each);
   }
@@ -93,10 +98,10 @@ test("only the owner may enter, also a directory that was open before", async ()
 
 test("a database without its log is refused, and neither is touched", async () => {
   const directory = join(root, "no-log");
-  await close(await openDataDirectory(configFor(directory), worldOf(new NodeDisk())));
+  await close(await openFor(configFor(directory), worldOf(new NodeDisk())));
   rmSync(join(directory, "member/wal"), { recursive: true });
   const before = contentsOf(join(directory, "member"));
-  await assert.rejects(openDataDirectory(configFor(directory), worldOf(new NodeDisk())), {
+  await assert.rejects(openFor(configFor(directory), worldOf(new NodeDisk())), {
     kind: "DataDirectory",
     message: /has a database but .* has no log/,
   });
@@ -105,10 +110,10 @@ test("a database without its log is refused, and neither is touched", async () =
 
 test("a database cut short refuses the start, naming the file", async () => {
   const directory = join(root, "cut-short");
-  await close(await openDataDirectory(configFor(directory), worldOf(new NodeDisk())));
+  await close(await openFor(configFor(directory), worldOf(new NodeDisk())));
   const database = join(directory, "member/db/db");
   truncateSync(database, statSync(database).size >> 1);
-  await assert.rejects(openDataDirectory(configFor(directory), worldOf(new NodeDisk())), {
+  await assert.rejects(openFor(configFor(directory), worldOf(new NodeDisk())), {
     kind: "StorageDamaged",
     message: /member\/db\/db is damaged at offset \d+: /,
   });
@@ -120,7 +125,7 @@ test("a directory of etcd's is refused before anything is made in it", async () 
     mkdirSync(join(directory, file, ".."), { recursive: true });
     writeFileSync(join(directory, file), "");
     const before = contentsOf(directory);
-    await assert.rejects(openDataDirectory(configFor(directory), worldOf(new NodeDisk())), { kind: "DataDirectory" });
+    await assert.rejects(openFor(configFor(directory), worldOf(new NodeDisk())), { kind: "DataDirectory" });
     assert.deepEqual(contentsOf(directory), before);
   }
 });
@@ -128,26 +133,26 @@ test("a directory of etcd's is refused before anything is made in it", async () 
 test("a member that has begun keeps its identity, whatever the flags of a later start say", async () => {
   const other = { "initial-cluster-token": "another" };
   const directory = join(root, "begun");
-  const { parts, locks } = await openDataDirectory(configFor(directory), worldOf(new NodeDisk()));
+  const { parts, locks } = await openFor(configFor(directory), worldOf(new NodeDisk()));
   await close({ parts, locks });
-  const again = await openDataDirectory(configFor(directory, other), worldOf(new NodeDisk()));
+  const again = await openFor(configFor(directory, other), worldOf(new NodeDisk()));
   assert.equal(again.parts.id, parts.id);
   await close(again);
 });
 
 test("a directory in use is refused, and free again after a refused start", async () => {
   const directory = join(root, "used");
-  const first = await openDataDirectory(configFor(directory), worldOf(new NodeDisk()));
-  await assert.rejects(openDataDirectory(configFor(directory), worldOf(new NodeDisk())));
+  const first = await openFor(configFor(directory), worldOf(new NodeDisk()));
+  await assert.rejects(openFor(configFor(directory), worldOf(new NodeDisk())));
   await close(first);
-  await close(await openDataDirectory(configFor(directory), worldOf(new NodeDisk())));
+  await close(await openFor(configFor(directory), worldOf(new NodeDisk())));
   assert.equal(existsSync(join(directory, "member/db")), true);
 });
 
 test("a log elsewhere is locked too: two members cannot write the same one", async () => {
   const log = { "wal-dir": join(root, "shared-log") };
-  const first = await openDataDirectory(configFor(join(root, "one"), log), worldOf(new NodeDisk()));
-  await assert.rejects(openDataDirectory(configFor(join(root, "two"), log), worldOf(new NodeDisk())));
+  const first = await openFor(configFor(join(root, "one"), log), worldOf(new NodeDisk()));
+  await assert.rejects(openFor(configFor(join(root, "two"), log), worldOf(new NodeDisk())));
   await close(first);
-  await close(await openDataDirectory(configFor(join(root, "one"), log), worldOf(new NodeDisk())));
+  await close(await openFor(configFor(join(root, "one"), log), worldOf(new NodeDisk())));
 });

@@ -4,7 +4,8 @@
  *
  *   <data-dir>/member/       0700, locked by the process that uses it
  *     wal/                   the log: the source of truth (or where --wal-dir says, with a lock of its own)
- *     db/                    applied state, LMDB
+ *     db/                    applied state, LMDB; or db.<index>, made of the leader's snapshot at that index
+ *     snap/                  snapshot files on their way in or out; nothing in it outlives the process
  *     index                  checkpoint of the key index, a cache
  *
  * A new member: the log, whose creation is atomic and carries the identity, then the database. The log's presence is what
@@ -16,11 +17,12 @@
  */
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { LmdbStorage } from "@quorate/mvcc";
 import { Wal } from "@quorate/wal";
 import type { Disk, Log } from "@quorate/world";
+import type { Bootstrap } from "../bootstrap/bootstrap.ts";
 import type { Config } from "../config/config.ts";
 import { DirectoryLock } from "../world/directory-lock.ts";
+import { LmdbDatabases } from "./lmdb-databases.ts";
 import type { MemberParts } from "./member.ts";
 import { createLog, DataDirectoryError, openMember, type World } from "./open-member.ts";
 
@@ -29,9 +31,18 @@ export interface OpenedMember {
   readonly locks: readonly DirectoryLock[];
 }
 
-export async function openDataDirectory(config: Config, world: World): Promise<OpenedMember> {
+/** Where snapshot files are while they come or go. */
+export function snapshotDirectoryOf(config: Config): string {
+  return `${config.dataDirectory}/member/snap`;
+}
+
+/** `discover` finds out who a new member is; asked only if the directory does not say. */
+export async function openDataDirectory(
+  config: Config,
+  world: World,
+  discover: () => Promise<Bootstrap>,
+): Promise<OpenedMember> {
   const memberDirectory = `${config.dataDirectory}/member`;
-  const databaseDirectory = `${memberDirectory}/db`;
   refuseForeign(memberDirectory, config.walDirectory);
   makePrivate(config.dataDirectory, world);
   makePrivate(memberDirectory, world);
@@ -42,16 +53,23 @@ export async function openDataDirectory(config: Config, world: World): Promise<O
       makePrivate(config.walDirectory, world);
       locks.push(await DirectoryLock.acquire(config.walDirectory));
     }
+    const databases = new LmdbDatabases(memberDirectory, snapshotDirectoryOf(config), world.log);
+    let identity: Promise<Bootstrap> | null = null;
+    const identify = (): Promise<Bootstrap> => {
+      identity ??= discover();
+      return identity;
+    };
     if (!Wal.exists({ disk: world.disk, directory: config.walDirectory })) {
-      if (holdsState(databaseDirectory)) {
+      if (databases.holdState()) {
         throw new DataDirectoryError(
           `${memberDirectory} has a database but ${config.walDirectory} has no log: refusing to start a new member over it`,
         );
       }
-      createLog(config, world);
+      createLog(await identify(), config.walDirectory, world);
     }
-    const storage = new LmdbStorage({ directory: databaseDirectory });
-    return { parts: await openMember(config, storage, `${memberDirectory}/index`, world), locks };
+    const storages = databases.open();
+    const indexPath = `${memberDirectory}/index`;
+    return { parts: await openMember({ config, storages, databases, indexPath, world, identify }), locks };
   } catch (error) {
     for (const lock of locks) lock.release();
     throw error;
@@ -69,10 +87,6 @@ function refuseForeign(memberDirectory: string, walDirectory: string): void {
       `${memberDirectory} is the data directory of an etcd member: it was not touched, choose another --data-dir`,
     );
   }
-}
-
-function holdsState(databaseDirectory: string): boolean {
-  return existsSync(databaseDirectory) && readdirSync(databaseDirectory).length > 0;
 }
 
 /** Other users must not read what clients stored (known failure SA-06). */

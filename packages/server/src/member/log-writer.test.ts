@@ -19,6 +19,10 @@ class FakeLog implements LogFile {
     this.#begin(`mark ${mark.index} (${hardState!.commit})`, done);
   }
 
+  replaceWithSnapshot(mark: SnapshotMark, hardState: HardState, done: (error: Error | null) => void): void {
+    this.#begin(`replace ${mark.index} (${hardState.commit})`, done);
+  }
+
   release(upTo: number): void {
     if (this.refusal !== null) throw this.refusal;
     this.calls.push(`release ${upTo}`);
@@ -121,4 +125,19 @@ test("after a failure of whatever kind nothing more is written", () => {
     assert.equal(log.calls.length, written, kind);
     assert.deepEqual(heard, kind === "save" ? ["saved"] : [], kind);
   }
+});
+
+// covers: SN-01
+test("a snapshot takes the log's place after the mark under way, and makes marks of what it replaced worthless", () => {
+  const { log, writer, heard } = make();
+  writer.mark(mark(1), state(1), () => heard.push("marked"));
+  writer.replace(mark(9), state(9), () => heard.push("replaced"));
+  assert.deepEqual(log.calls, ["mark 1 (1)"]);
+  log.end();
+  assert.deepEqual(log.calls, ["mark 1 (1)", "release 1", "replace 9 (9)"]);
+  writer.mark(mark(5), state(5), () => heard.push("late"));
+  log.end();
+  assert.deepEqual(log.calls.slice(3), ["release 9"]);
+  assert.deepEqual(heard, ["marked", "replaced", "late"]);
+  assert.equal(writer.markedIndex, 9);
 });

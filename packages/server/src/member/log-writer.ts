@@ -3,6 +3,7 @@
  * one save under way, and a mark may become due at any moment.
  *
  *   save ──▶ idle? ── yes ─▶ write        a mark waits for the save under way, a save for the mark
+ *   replace: the log begins anew behind a snapshot from the leader; no save is under way, a waiting mark is of no use any more
  *
  * What waits is written in the order in which it came, because each hard state was taken at that moment: the log refuses one
  * that speaks of entries which are still to come, or that goes back.
@@ -18,7 +19,7 @@ import type { DurableLog } from "./consensus.ts";
 type Done = (error: Error | null) => void;
 
 /** What is used of the log. */
-export type LogFile = Pick<Wal, "save" | "saveSnapshotMark" | "release">;
+export type LogFile = Pick<Wal, "save" | "saveSnapshotMark" | "replaceWithSnapshot" | "release">;
 
 interface WaitingSave {
   readonly entries: readonly Entry[];
@@ -79,6 +80,16 @@ export class LogWriter implements DurableLog {
     this.#mark = { mark, hardState, done };
     this.#isSaveFirst = this.#save !== null;
     if (!this.#isBusy) this.#next();
+  }
+
+  /** `done` when the log begins behind the snapshot, durably, and what lay before it is released. */
+  replace(mark: SnapshotMark, hardState: HardState, done: () => void): void {
+    assert(this.#save === null && this.#saveDone === null, "no save is under way when the log is replaced");
+    this.whenIdle(() => {
+      this.#markedIndex = mark.index;
+      this.#isBusy = true;
+      this.#attempt(() => this.#wal.replaceWithSnapshot(mark, hardState, (error) => this.#marked(mark, done, error)));
+    });
   }
 
   /** Calls back when nothing is being written or waits to be. */

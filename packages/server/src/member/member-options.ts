@@ -2,17 +2,23 @@
 import type { Config } from "../config/config.ts";
 import { VERSIONS } from "../versions.ts";
 import type { MemberOptions } from "./member.ts";
-import type { World } from "./open-member.ts";
+import { stateOptionsOf, type World } from "./open-member.ts";
 
 const DEFAULT_QUOTA_BYTES = 2 * 1024 ** 3;
 
-export function memberOptionsOf(config: Config, world: World): MemberOptions {
+/** What leads to other members; not the configuration's to say. */
+export type Outward = Pick<MemberOptions, "network" | "askVersions">;
+
+export function memberOptionsOf(config: Config, world: World, outward: Outward): MemberOptions {
   return {
+    ...stateOptionsOf(config),
+    ...outward,
     name: config.name,
     clientUrls: config.advertiseClientUrls,
-    clusterVersion: VERSIONS.cluster,
-    heartbeatMs: config.heartbeatMs,
-    electionTicks: config.electionTicks,
+    serverVersion: VERSIONS.etcd,
+    advanceFirstElection: config.advanceFirstElection,
+    preVote: config.preVote,
+    maxLearners: config.maxLearners,
     quotaBytes: config.quotaBytesConfigured === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBytesConfigured,
     maxTxnOps: config.maxTxnOps,
     maxRequestBytes: config.maxRequestBytes,

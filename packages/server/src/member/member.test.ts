@@ -21,8 +21,9 @@ import {
 } from "@quorate/api/messages";
 import { SeededRandom, systemError } from "@quorate/wal/testing";
 import type { FakeCall } from "../testing/fake-call.ts";
+import { identityOf } from "../testing/simulated-machine.ts";
 import { MEMBER_DIRECTORY, SimulatedMember } from "../testing/simulated-member.ts";
-import { createLog, openMember } from "./open-member.ts";
+import { createLog } from "./open-member.ts";
 
 const PUT = "/etcdserverpb.KV/Put";
 const RANGE = "/etcdserverpb.KV/Range";
@@ -121,10 +122,11 @@ test("large values are cut from the log by their bytes, long before there are ma
 // covers: WA-07, LI-02
 test("a start that is interrupted before the log has its first entry is made good by the next", async () => {
   const simulated = new SimulatedMember();
-  createLog(simulated.config, simulated.directories);
+  createLog(identityOf(simulated.config), simulated.config.walDirectory, simulated.directories);
   simulated.disk.crash();
   // The first save is on its way when power fails: the promise never settles.
-  void openMember(simulated.config, simulated.storage, `${MEMBER_DIRECTORY}/index`, simulated.directories);
+  void simulated.openOver({ clock: simulated.world, timers: simulated.world });
+  for (let i = 0; i < 10; i++) await Promise.resolve();
   assert.equal(simulated.disk.pendingCount, 1);
   simulated.crash();
   await simulated.boot();

@@ -1,15 +1,18 @@
 /**
  * One member: its replicated state and everything that drives it. Services ask it to propose and to read; it owns the
- * apply loop, the wait for outcomes, the flush behind, expiry of leases and the cutting of the log.
+ * apply loop, the wait for outcomes, the flush behind, expiry of leases and the cutting of the log, and it speaks with the
+ * other members through a PeerNetwork.
  *
  *   services ── propose ──▶ Consensus ── committed ──▶ Applier ── outcome ──▶ whoever waits
- *            ── read ─────▶    │                          │
- *                              ▼                          ▼
- *                             log  ◀── release ──  Backend ── flush ──▶ storage
+ *            ── read ─────▶  │  ▲ │                       │
+ *                            ▼  │ ▼                       ▼
+ *                     PeerNetwork log  ◀── release ──  Backend ── flush ──▶ storage
  *
  * Invariants:
- *  - nothing is answered before its entry is applied, and nothing is applied before it is durable;
+ *  - nothing is answered before its entry is applied, and nothing is applied before it is durable on a quorum;
  *  - the log is released only behind what storage has durably (`flushedIndex`), and a mark in the log says so first;
+ *  - everything that entries are applied to is one AppliedState, which a snapshot from the leader replaces as a whole:
+ *    nothing that outlives a turn may keep a part of it without asking again;
  *  - after a failed write of log or storage the owner ends the process; nothing is answered in between.
  */
 import {
@@ -21,63 +24,85 @@ import {
   RaftOp,
   raftRequestSize,
 } from "@quorate/api";
-import { AlarmRequest, LeaseRevokeRequest } from "@quorate/api/messages";
+import { AlarmRequest, LeaseCheckpointRequest, LeaseRevokeRequest } from "@quorate/api/messages";
 import type { Lessor } from "@quorate/lease";
-import { idText, type Membership } from "@quorate/membership";
+import {
+  type Member as ClusterMember,
+  encodeChange,
+  idText,
+  isOlderThanCluster,
+  type Membership,
+  type MembershipChange,
+} from "@quorate/membership";
 import { type Backend, type Store, WatchHub } from "@quorate/mvcc";
 import {
   type ConfChange,
-  type ConfState,
   type Entry,
-  type MemoryLogStorage,
+  type HardState,
   type Message,
   NO_NODE,
   type NodeId,
-  ProposalDropped,
+  type ProgressStatus,
   type RawNode,
-  UnknownPeer,
+  Role,
+  type Snapshot,
+  type SnapshotMetadata,
 } from "@quorate/raft";
 import type { ServerCall } from "@quorate/rpc";
 import type { Wal } from "@quorate/wal";
 import type { Clock, Log, Random, Timer, Timers } from "@quorate/world";
 import { failWith } from "../answer.ts";
-import type { OutgoingSnapshot, PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
+import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { Alarms } from "./alarms.ts";
+import type { AppliedState } from "./applied-state.ts";
+import { type AppliedDone, AppliedWaits } from "./applied-waits.ts";
 import { Applier } from "./applier.ts";
 import { CompactionDriver } from "./compaction-driver.ts";
-import { Consensus, type ConsensusOwner, type ReadWaiter } from "./consensus.ts";
+import { confStateJson } from "./conf-state.ts";
+import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
+import type { Databases } from "./databases.ts";
 import type { IndexFile } from "./index-file.ts";
+import { Leadership, type TransferDone } from "./leadership.ts";
 import { LogWriter } from "./log-writer.ts";
 import type { Outcome } from "./outcome.ts";
 import { Pending, PendingProposals, type ProposalHandler } from "./pending.ts";
 import { Publisher } from "./publisher.ts";
+import type { ReadWaiter } from "./read-rounds.ts";
 import type { RequestIds } from "./request-ids.ts";
+import { SnapshotExchange } from "./snapshot-exchange.ts";
+import type { StoredLog } from "./stored-log.ts";
+import { type AskVersions, VersionMonitor } from "./version-monitor.ts";
 import { WriteBehind } from "./write-behind.ts";
 
 export interface MemberParts {
   readonly id: bigint;
   readonly raft: RawNode;
-  readonly logStorage: MemoryLogStorage;
+  readonly logStorage: StoredLog;
   readonly wal: Wal;
-  readonly backend: Backend;
-  readonly store: Store;
-  readonly lessor: Lessor;
-  readonly membership: Membership;
-  readonly alarms: Alarms;
+  readonly state: AppliedState;
+  readonly databases: Databases;
   readonly ids: RequestIds;
   readonly indexFile: IndexFile;
-  /** In force at the applied index. */
-  readonly confState: ConfState;
   /** Index of the newest snapshot mark in the log; 0: none. */
   readonly markedIndex: number;
+  /** Whom to talk to before the log has said who the members are. */
+  readonly firstPeers: readonly ClusterMember[];
 }
 
 export interface MemberOptions {
   readonly name: string;
   readonly clientUrls: readonly string[];
-  readonly clusterVersion: string;
+  /** Of this server: "major.minor.patch". */
+  readonly serverVersion: string;
   readonly heartbeatMs: number;
   readonly electionTicks: number;
+  /** A member that starts among others does not wait the first election timeout out. */
+  readonly advanceFirstElection: boolean;
+  readonly preVote: boolean;
+  /** Must be the same on every member. */
+  readonly maxLearners: number;
+  /** Between two records of a lease's remaining time; null: none are made. */
+  readonly leaseCheckpointMs: number | null;
   /** Negative: none. */
   readonly quotaBytes: number;
   readonly maxTxnOps: number;
@@ -91,11 +116,13 @@ export interface MemberOptions {
   /** An entry that takes longer to apply is logged. */
   readonly slowApplyMs: number;
   readonly progressNotifyMs: number;
+  /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
+  readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
+  readonly askVersions: AskVersions;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
   readonly log: Log;
-  readonly network?: (owner: PeerNetworkOwner) => PeerNetwork;
 }
 
 export interface MemberOwner {
@@ -105,6 +132,8 @@ export interface MemberOwner {
   failed(error: Error): void;
   /** It knows a leader and has told the cluster its name: clients may come. */
   ready(): void;
+  /** It is no member of the cluster any more: end the process, without haste. */
+  removed(): void;
   /** Nothing has been written for a while: a moment to tidy up. */
   resting(): void;
 }
@@ -133,33 +162,48 @@ const REPLAY_MS = 100;
 const MAX_UNFLUSHED_BYTES = 512 * 1024 * 1024;
 /** A member that has written nothing for so long gives up what only writing needs. */
 const REST_AFTER_MS = 10_000;
+/** How often the leader asks whether the cluster may run at a higher version: etcd's. */
+const VERSION_CHECK_MS = 4000;
+/** What is left of the first election timeout for a member that starts among others. */
+const FIRST_ELECTION_TICKS = 2;
+/** A leader whose clock has ticked so lately knows that it leads: etcd's. */
+const TRUSTED_TICKS = 3;
+/** Those who saw the leader end stand for election within this time, each at a moment of its own. */
+const SUCCESSION_MS = 200;
+/** Between learning that we were removed and ending: etcd's. */
+const REMOVED_STOP_MS = 1000;
 const NO_USER = new Uint8Array(0);
+const LOW_48_BITS = 0xffff_ffff_ffffn;
 
-export class Member implements ConsensusOwner, PeerNetworkOwner {
-  readonly #network: PeerNetwork | null;
+export class Member implements ConsensusOwner {
   readonly id: bigint;
   readonly header: HeaderEncoder;
-  readonly store: Store;
-  readonly backend: Backend;
-  readonly lessor: Lessor;
-  readonly membership: Membership;
-  readonly alarms: Alarms;
   readonly ids: RequestIds;
   readonly limits: { readonly maxTxnOps: number; readonly maxRequestBytes: number };
   readonly counters: MemberCounters = new MemberCounters();
   readonly options: MemberOptions;
   readonly hub: WatchHub;
+  readonly network: PeerNetwork;
   readonly #parts: MemberParts;
   readonly #owner: MemberOwner;
   readonly #consensus: Consensus;
-  readonly #applier: Applier;
   readonly #pending = new PendingProposals();
+  /** Changes of the membership wait as long as their callers do. */
+  readonly #pendingChanges = new Map<number, Pending>();
   readonly #logWriter: LogWriter;
-  readonly #writeBehind: WriteBehind;
-  readonly #compaction: CompactionDriver;
   readonly #publisher: Publisher;
-  #confState: ConfState;
-  #isLeader = false;
+  readonly #versions: VersionMonitor;
+  readonly #snapshots: SnapshotExchange;
+  readonly #leadership: Leadership;
+  readonly #appliedWaits: AppliedWaits;
+  /** Replaced as a whole, with what works on it, when a snapshot is installed. */
+  #state: AppliedState;
+  #applier: Applier;
+  #writeBehind: WriteBehind;
+  #compaction: CompactionDriver;
+  #isPublished = false;
+  #isReady = false;
+  #isRemoved = false;
   #isStopping = false;
   readonly #timers: Set<Timer> = new Set();
 
@@ -168,52 +212,44 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
     this.options = options;
     this.#owner = owner;
     this.id = parts.id;
-    this.header = new HeaderEncoder({ clusterId: parts.membership.clusterId, memberId: parts.id });
-    this.store = parts.store;
-    this.backend = parts.backend;
-    this.lessor = parts.lessor;
-    this.membership = parts.membership;
-    this.alarms = parts.alarms;
+    this.header = new HeaderEncoder({ clusterId: parts.state.membership.clusterId, memberId: parts.id });
     this.ids = parts.ids;
     this.limits = { maxTxnOps: options.maxTxnOps, maxRequestBytes: options.maxRequestBytes };
-    parts.indexFile.attach(parts.store, {
-      whenFlushed: (done) => this.whenFlushed(done),
-      released: () => this.#compaction.run(),
-    });
-    this.hub = new WatchHub({ source: parts.store });
-    parts.store.listen(this.hub);
-    this.#confState = parts.confState;
+    this.hub = new WatchHub({ source: parts.state.store });
     this.#logWriter = new LogWriter(parts.wal, parts.markedIndex, (error) => owner.failed(error));
-    this.#writeBehind = new WriteBehind({ ...parts, logWriter: this.#logWriter }, options, {
-      confState: () => this.#confState,
-      hardStateForMark: () => this.#consensus.hardStateForMark,
-      flushed: (tookMs) => {
-        this.counters.onFlushed?.(tookMs);
-        owner.flush();
-      },
-      failed: (error) => owner.failed(error),
-    });
-    this.#compaction = new CompactionDriver(parts.store, {
-      batchLimit: options.compactionBatchLimit,
-      sleepMs: options.compactionSleepMs,
-      timers: options.timers,
-      log: options.log,
-      stepped: () => this.#writeBehind.applied(0),
-    });
+    this.#state = parts.state;
+    this.#writeBehind = this.#writeBehindOf(parts.state);
+    this.#compaction = this.#compactionOf(parts.state);
+    this.#applier = this.#applierOf(parts.state, 0);
+    this.#attach(parts.state);
+    const propose = (op: RaftOp, bytes: Uint8Array, handler: ProposalHandler): void =>
+      this.propose(op, bytes, 0, bytes.length, handler, null, null);
     this.#publisher = new Publisher(
-      parts.membership,
       { ...options, memberId: parts.id },
       {
-        propose: (op, bytes, handler) => this.propose(op, bytes, 0, bytes.length, handler, null, null),
-        mayPropose: () => !this.#isStopping,
-        published: () => owner.ready(),
+        propose,
+        mayPropose: () => !this.#isStopping && !this.#isRemoved,
+        published: () => {
+          this.#isPublished = true;
+          this.#becomeReady();
+        },
       },
     );
-    this.#applier = new Applier(parts, {
-      entryApplied: (idHigh, idLow, outcome) => this.#entryApplied(idHigh, idLow, outcome),
-      applyConfChange: (change) => this.#applyConfChange(change),
-      termBegan: (term) => this.#termBegan(term),
-    });
+    this.#versions = new VersionMonitor(
+      { ...options, memberId: parts.id },
+      { propose, isLeader: () => this.isLeader, membership: () => this.membership },
+    );
+    this.#snapshots = new SnapshotExchange(
+      { ...options, clusterId: this.membership.clusterId, memberId: parts.id, databases: parts.databases },
+      {
+        state: () => this.#state,
+        stepSnapshot: (message) => {
+          this.#consensus.step(message);
+          return this.#consensus.isInstalling(message.snapshot!.metadata.index);
+        },
+      },
+    );
+    this.network = options.network(this.#networkOwner(), this);
     this.#consensus = new Consensus(
       {
         raft: parts.raft,
@@ -225,57 +261,69 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
         log: options.log,
         ids: parts.ids,
         requestTimeoutMs: this.requestTimeoutMs,
+        stallMs: options.electionTicks * options.heartbeatMs,
       },
-      parts.backend.appliedIndex,
+      parts.state.backend.appliedIndex,
     );
-    this.#network = options.network?.(this) ?? null;
+    this.#leadership = new Leadership(this.#consensus, options);
+    this.#appliedWaits = new AppliedWaits(options.clock);
   }
-
-  step(message: Message): void {
-    try {
-      this.#consensus.step(message);
-    } catch (error) {
-      if (!(error instanceof ProposalDropped || error instanceof UnknownPeer)) throw error;
-    }
-  }
-  receiveSnapshot(_m: Message, _path: string, done: (error: Error | null) => void): void {
-    done(new Error("not yet"));
-  }
-  reportUnreachable(id: NodeId): void {
-    this.#parts.raft.reportUnreachable(id);
-  }
-  reportSnapshot(id: NodeId, status: "finished" | "failed"): void {
-    this.#parts.raft.reportSnapshot(id, status);
-  }
-  openSnapshot(_m: Message, done: (error: Error | null, snapshot: OutgoingSnapshot | null) => void): void {
-    done(new Error("not yet"), null);
-  }
-  isRemoved(): boolean {
-    return false;
-  }
-  removedFromCluster(): void {}
 
   // --- life
 
   /** Starts the clock. A member that is alone stands for election at once. */
   start(): void {
-    for (const each of this.membership.members()) if (each.id !== this.id) this.#network?.addPeer(each.id, []);
-    this.#every(this.options.heartbeatMs, () => this.#consensus.tick());
+    const { electionTicks, advanceFirstElection } = this.options;
+    for (const peer of this.#parts.firstPeers) this.#addPeer(peer);
+    for (const peer of this.membership.members()) this.#addPeer(peer);
+    this.#every(this.options.heartbeatMs, () => this.#tick());
     this.#every(SWEEP_MS, () => this.#sweep());
     this.#every(REPLAY_MS, () => this.replayWatchers());
+    this.#every(VERSION_CHECK_MS, () => this.#versions.check());
     // What the log says is committed is applied first: for a new member, the configuration itself.
     this.#consensus.begin();
-    if (this.#confState.voters.length === 1 && this.#confState.voters[0] === this.id) this.#consensus.campaign();
+    const { voters } = this.#state.confState;
+    if (voters.length === 1 && voters[0] === this.id) this.#consensus.campaign();
+    // Whoever leads is heard from within two heartbeats; votes before that are refused to us (RA-09).
+    else if (advanceFirstElection) this.#consensus.advanceElection(electionTicks - FIRST_ELECTION_TICKS);
+    this.#publisher.begin();
     this.#compaction.run();
+  }
+
+  /**
+   * A leader hands over to the voter it has been in touch with for longest, if that takes no longer than `limitMs`. `done`
+   * in any case; {@link stop} follows.
+   */
+  prepareStop(limitMs: number, done: () => void): void {
+    const target = this.#successor();
+    if (target === null) {
+      done();
+      return;
+    }
+    this.options.log.info("leadership transfer starting", {
+      "local-member-id": idText(this.id),
+      "transferee-member-id": idText(target),
+    });
+    this.#leadership.transfer(target, limitMs, (error) => {
+      if (error === null) this.options.log.info("leadership transfer finished");
+      else this.options.log.warn("leadership transfer failed", { error });
+      done();
+    });
   }
 
   /** Fails what waits and flushes what was applied. `done` when storage has it and everything is closed. */
   stop(done: (error: Error | null) => void): void {
     this.#isStopping = true;
     for (const timer of this.#timers) timer.cancel();
+    this.network.stop();
+    this.#snapshots.stop();
     this.#compaction.stop();
+    this.#leadership.stop();
+    this.#appliedWaits.stop();
     this.#consensus.stop();
     this.#pending.failAll("Stopped");
+    for (const pending of this.#pendingChanges.values()) pending.handler.failed(pending, "Stopped");
+    this.#pendingChanges.clear();
     this.#owner.flush();
     this.#writeBehind.close(done);
   }
@@ -292,7 +340,46 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
   }
 
   get isLeader(): boolean {
-    return this.#isLeader;
+    return this.#consensus.role === Role.Leader;
+  }
+
+  get term(): number {
+    return this.#consensus.term;
+  }
+
+  /** It has not become a voter yet. */
+  get isLearner(): boolean {
+    return this.membership.member(this.id)?.isLearner === true;
+  }
+
+  get store(): Store {
+    return this.#state.store;
+  }
+
+  get backend(): Backend {
+    return this.#state.backend;
+  }
+
+  get lessor(): Lessor {
+    return this.#state.lessor;
+  }
+
+  get membership(): Membership {
+    return this.#state.membership;
+  }
+
+  get alarms(): Alarms {
+    return this.#state.alarms;
+  }
+
+  /** The leader's view of the members; empty elsewhere. */
+  get progress(): readonly ProgressStatus[] {
+    return this.#consensus.progress;
+  }
+
+  /** Who has led, how long, and handing it over. */
+  get leadership(): Leadership {
+    return this.#leadership;
   }
 
   get commitIndex(): number {
@@ -375,6 +462,51 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
     this.#consensus.propose(pending);
   }
 
+  /** Puts a change of the membership into the log; the handler hears of it as of any proposal. */
+  proposeChange(change: MembershipChange, handler: ProposalHandler, call: ServerCall | null): void {
+    const idLow = this.ids.next();
+    const pending = new Pending(idLow, handler, call, this.options.clock.monotonicMs(), null);
+    if (this.#isStopping) {
+      handler.failed(pending, "Stopped");
+      return;
+    }
+    this.#pendingChanges.set(idLow, pending);
+    const id = (BigInt(this.ids.high) << 48n) | BigInt(idLow);
+    this.#consensus.proposeConfChange({ id, ...encodeChange(change) });
+  }
+
+  /**
+   * Whether this member leads beyond doubt: its clock has not stood still, so that check-quorum would have told it otherwise;
+   * after a pause a round of reads finds out (known failures LE-01, LE-02).
+   */
+  confirmLeadership(done: (isLeader: boolean) => void): void {
+    if (!this.isLeader || this.leadsBeyondDoubt) done(this.isLeader);
+    else this.read({ readReady: () => done(this.isLeader), readFailed: () => done(false) });
+  }
+
+  /** It leads, and its clock has not stood still. Hot: every keep-alive asks. */
+  get leadsBeyondDoubt(): boolean {
+    const sinceTickMs = this.options.clock.monotonicMs() - this.#consensus.lastTickMs;
+    return this.isLeader && sinceTickMs <= TRUSTED_TICKS * this.options.heartbeatMs;
+  }
+
+  /** Calls back, perhaps at once, when everything committed so far is applied here, or that took longer than a second. */
+  whenApplied(done: AppliedDone): void {
+    if (this.#isStopping) done("Stopped");
+    else if (this.appliedIndex >= this.commitIndex) done(null);
+    else this.#appliedWaits.add(this.commitIndex, done);
+  }
+
+  /** Answers given by a timer or another member's answer may leave; those of a turn do by themselves. */
+  flush(): void {
+    this.#owner.flush();
+  }
+
+  /** Hands leadership to a voter; for a leader. */
+  transferLeadership(to: NodeId, limitMs: number, done: TransferDone): void {
+    this.#leadership.transfer(to, limitMs, done);
+  }
+
   /** Reads history for watchers that are behind, a slice each turn until those who can take it have caught up. */
   replayWatchers(): void {
     if (this.#isReplaying || this.#isStopping) return;
@@ -429,19 +561,55 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
     this.#compaction.run();
   }
 
-  leaderChanged(leader: NodeId, isLeader: boolean): void {
+  leaderChanged(leader: NodeId, role: Role): void {
     if (leader !== NO_NODE && leader !== this.#lastLeader) {
       this.#lastLeader = leader;
       this.counters.leaderChanges++;
-      this.options.log.info(`raft.node: ${idText(this.id)} elected leader ${idText(leader)}`);
+      this.options.log.info(`raft.node: ${idText(this.id)} elected leader ${idText(leader)} at term ${this.term}`);
     }
-    this.#isLeader = isLeader;
-    if (!isLeader) this.lessor.demote();
+    this.#leadership.changed(leader, role === Role.Leader);
+    if (role !== Role.Leader) this.lessor.demote();
   }
   #lastLeader: NodeId = NO_NODE;
 
+  /** The member's own stay pending until they time out: what would make them again at once would not come to an end. */
+  proposalsDropped(proposals: readonly Proposal[]): void {
+    for (const proposal of proposals) {
+      const pending = proposal as Pending;
+      if (pending.call !== null) this.#pending.take(pending.idLow)?.handler.failed(pending, "ProposalDropped");
+    }
+  }
+
+  changeDropped(change: ConfChange): void {
+    const idLow = Number(change.id & LOW_48_BITS);
+    const pending = this.#pendingChanges.get(idLow);
+    this.#pendingChanges.delete(idLow);
+    pending?.handler.failed(pending, "ProposalDropped");
+  }
+
   send(message: Message): void {
-    this.#network?.send(message);
+    this.network.send(message);
+  }
+
+  flushPeers(): void {
+    this.network.flush();
+  }
+
+  installSnapshot(snapshot: Snapshot, hardState: HardState, done: () => void): void {
+    const { metadata } = snapshot;
+    const { log, clock } = this.options;
+    const startedMs = clock.monotonicMs();
+    log.info("applying snapshot", { "current-applied-index": this.appliedIndex, "incoming-index": metadata.index });
+    const state = this.#snapshots.take(metadata);
+    const waiters = this.#writeBehind.abandon();
+    this.#compaction.stop();
+    const mark = { ...metadata, confState: Buffer.from(confStateJson(metadata.confState)) };
+    this.#logWriter.replace(mark, hardState, () => {
+      this.#replaceState(state, metadata);
+      for (const waiter of waiters) waiter();
+      done();
+      log.info("applied snapshot", { "applied-index": metadata.index, "took-ms": clock.monotonicMs() - startedMs });
+    });
   }
 
   logFailed(error: Error): void {
@@ -449,7 +617,7 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
   }
 
   turnEnded(): void {
-    this.#network?.flush();
+    this.#appliedWaits.release(this.appliedIndex);
     this.#owner.flush();
   }
 
@@ -461,14 +629,76 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
 
   #entryApplied(idHigh: number, idLow: number, outcome: Outcome): void {
     if (idHigh !== this.ids.high) return;
-    const pending = this.#pending.take(idLow);
-    if (pending !== undefined) pending.handler.applied(pending, outcome);
+    const pending = this.#pending.take(idLow) ?? this.#pendingChanges.get(idLow);
+    if (pending === undefined) return;
+    this.#pendingChanges.delete(idLow);
+    pending.handler.applied(pending, outcome);
   }
 
-  #applyConfChange(change: ConfChange): ConfState {
-    this.#confState = this.#consensus.applyConfChange(change);
-    if (change.nodeId !== this.id) this.#network?.addPeer(change.nodeId, []);
-    return this.#confState;
+  #membershipChanged(change: MembershipChange): void {
+    switch (change.kind) {
+      case "add": {
+        const { id, peerUrls, isLearner } = change.member;
+        this.#logChange("added member", { "added-peer-id": idText(id), "added-peer-peer-urls": peerUrls, isLearner });
+        this.#addPeer(change.member);
+        return;
+      }
+      case "promote":
+        this.#logChange("promote member", { "promoted-member-id": idText(change.id) });
+        return;
+      case "updatePeerUrls":
+        this.#logChange("updated member", {
+          "updated-remote-peer-id": idText(change.id),
+          "updated-remote-peer-urls": change.peerUrls,
+        });
+        this.#addPeer(this.membership.member(change.id)!);
+        return;
+      case "remove":
+        this.#logChange("removed member", { "removed-remote-peer-id": idText(change.id) });
+        if (change.id === this.id) this.#removedFromCluster();
+        else this.network.removePeer(change.id);
+        return;
+      default:
+        change satisfies never;
+    }
+  }
+
+  #logChange(text: string, fields: Record<string, unknown>): void {
+    this.options.log.info(text, {
+      "cluster-id": idText(this.membership.clusterId),
+      "local-member-id": idText(this.id),
+      ...fields,
+    });
+  }
+
+  #addPeer(peer: ClusterMember): void {
+    if (peer.id !== this.id && peer.peerUrls.length > 0) this.network.addPeer(peer.id, peer.peerUrls);
+  }
+
+  /** A moment later: the others should hear that we know, and whoever waits here should get his answer (MB-05, MB-06). */
+  #removedFromCluster(): void {
+    if (this.#isRemoved || this.#isStopping) return;
+    this.#isRemoved = true;
+    this.options.timers.after(REMOVED_STOP_MS, () => {
+      if (!this.#isStopping) this.#owner.removed();
+    });
+  }
+
+  #clusterVersionSet(version: string): void {
+    const { serverVersion } = this.options;
+    if (isOlderThanCluster(serverVersion, version)) {
+      const text = "invalid downgrade; server version is lower than determined cluster version";
+      this.#owner.failed(new Error(`${text}: ${serverVersion}, the cluster runs at ${version}`));
+      return;
+    }
+    this.#becomeReady();
+  }
+
+  /** Tools ask for the cluster's version at once, so clients come when it is decided. */
+  #becomeReady(): void {
+    if (this.#isReady || !this.#isPublished || this.membership.clusterVersion === null) return;
+    this.#isReady = true;
+    this.#owner.ready();
   }
 
   /** The first entry of the term is applied: all earlier ones are too, so the lessor may start its clock. */
@@ -476,7 +706,7 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
     // Not the first entry of an earlier term, which a new leader applies on its way to its own.
     if (!this.#consensus.isLeader || term !== this.#consensus.term || this.lessor.isPrimary) return;
     this.lessor.promote(this.options.electionTicks * this.options.heartbeatMs);
-    this.#publisher.begin();
+    this.#versions.check();
   }
 
   /**
@@ -499,16 +729,40 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
 
   // --- time
 
+  #tick(): void {
+    this.#consensus.tick();
+    this.#leadership.tick();
+    this.#appliedWaits.expire();
+  }
+
   #sweep(): void {
     const nowMs = this.options.clock.monotonicMs();
-    const isLeaderless = this.#consensus.leader === NO_NODE;
-    // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
-    const reason = isLeaderless ? "ContextDeadlineExceeded" : "Timeout";
-    this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, reason);
+    this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, this.#timeoutOf);
+    this.#endChanges(nowMs - this.requestTimeoutMs);
     this.#expireLeases();
     this.#rest(nowMs);
     this.#owner.flush();
   }
+
+  /** A change waits as long as its caller does; what another member asked for, as long as that member would. */
+  #endChanges(beforeMs: number): void {
+    for (const pending of this.#pendingChanges.values()) {
+      const { idLow, call, handler, startedMs } = pending;
+      if (call === null ? startedMs >= beforeMs : call.isOpen) continue;
+      this.#pendingChanges.delete(idLow);
+      if (call === null) handler.failed(pending, "Timeout");
+    }
+  }
+
+  readonly #timeoutOf = (pending: Pending): ErrorKind => {
+    // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
+    if (!pending.isProposed) return "ContextDeadlineExceeded";
+    return this.#leadership.timeoutOf(pending.startedMs, {
+      memberId: this.id,
+      memberIds: this.membership.members().map(({ id }) => id),
+      activeSinceMs: (id) => this.network.activeSinceMs(id),
+    });
+  };
 
   /** Once per lull. */
   #rest(nowMs: number): void {
@@ -520,13 +774,156 @@ export class Member implements ConsensusOwner, PeerNetworkOwner {
   }
   #restedSinceMs = -1;
 
+  /** Only by a leader that is one beyond doubt; a lease renewed while that was found out is spared (LE-01). */
   #expireLeases(): void {
-    for (const id of this.lessor.expired()) {
-      const bytes = LeaseRevokeRequest.encode({ ID: id });
-      this.counters.leasesExpired++;
-      this.propose(RaftOp.LeaseRevoke, bytes, 0, bytes.length, IGNORED, null, null);
-    }
+    const expired = this.lessor.expired();
+    const checkpoints = this.lessor.dueCheckpoints();
+    if (expired.length === 0 && checkpoints.length === 0) return;
+    this.confirmLeadership((isLeader) => {
+      if (!isLeader || this.#isStopping) return;
+      for (const id of expired) {
+        if (!this.lessor.isOverdue(id)) continue;
+        this.counters.leasesExpired++;
+        this.#proposeOwn(RaftOp.LeaseRevoke, LeaseRevokeRequest.encode({ ID: id }));
+      }
+      if (checkpoints.length === 0) return;
+      const entries = checkpoints.map(({ id, remainingTtlSeconds }) => ({ ID: id, remainingTTL: remainingTtlSeconds }));
+      this.#proposeOwn(RaftOp.LeaseCheckpoint, LeaseCheckpointRequest.encode({ checkpoints: entries }));
+    });
   }
+
+  #proposeOwn(op: RaftOp, bytes: Uint8Array): void {
+    this.propose(op, bytes, 0, bytes.length, IGNORED, null, null);
+  }
+
+  // --- other members
+
+  #networkOwner(): PeerNetworkOwner {
+    return {
+      step: (message) => {
+        if (!this.membership.isRemoved(message.from)) this.#consensus.step(message);
+      },
+      receiveSnapshot: (message, path, done) => this.#snapshots.receive(message, path, done),
+      peerGone: (id) => this.#peerGone(id),
+      reportUnreachable: (id) => this.#consensus.reportUnreachable(id),
+      reportSnapshot: (id, status) => this.#consensus.reportSnapshot(id, status),
+      openSnapshot: (message, done) => this.#snapshots.open(message, done),
+      isRemoved: (id) => this.membership.isRemoved(id),
+      removedFromCluster: () => this.#removedFromCluster(),
+    };
+  }
+
+  /**
+   * A leader whose process has ended need not be waited for. Whoever sees it forgets the leader, and after a moment, by chance
+   * not the same for all, stands for election. If we are the only one who cannot reach it, the others refuse the pre-vote,
+   * and its next heartbeat makes us follow again (RA-09, RA-11); so this is not done without pre-vote.
+   */
+  #peerGone(id: NodeId): void {
+    if (id !== this.leader || this.isLeader || this.isLearner || !this.options.preVote || this.#isStopping) return;
+    this.options.log.info("the leader has ended; standing for election soon", { "leader-member-id": idText(id) });
+    this.#consensus.forgetLeader();
+    this.options.timers.after(this.options.random.below(SUCCESSION_MS), () => {
+      if (!this.#isStopping && this.leader === NO_NODE) this.#consensus.campaign();
+    });
+  }
+
+  /** The voter that has been within reach for longest; null if we do not lead or there is none. */
+  #successor(): NodeId | null {
+    if (!this.isLeader) return null;
+    let successor: NodeId | null = null;
+    let longestMs = Number.POSITIVE_INFINITY;
+    for (const { id } of this.membership.voters()) {
+      const sinceMs = id === this.id ? null : this.network.activeSinceMs(id);
+      if (sinceMs === null || sinceMs >= longestMs) continue;
+      successor = id;
+      longestMs = sinceMs;
+    }
+    return successor;
+  }
+
+  /** Entries after this index are still to be sent to somebody who is there. */
+  #neededIndex(): number {
+    let needed = this.#snapshots.heldIndex;
+    if (!this.isLeader) return needed;
+    for (const { id, match, pendingSnapshot, recentActive } of this.progress) {
+      if (id === this.id || !recentActive) continue;
+      needed = Math.min(needed, Math.max(match, pendingSnapshot));
+    }
+    return needed;
+  }
+
+  // --- the state and what works on it
+
+  #writeBehindOf({ backend }: AppliedState): WriteBehind {
+    const { wal, logStorage, indexFile } = this.#parts;
+    return new WriteBehind({ backend, wal, logStorage, indexFile, logWriter: this.#logWriter }, this.options, {
+      confState: () => this.#state.confState,
+      hardStateForMark: () => this.#consensus.hardStateForMark,
+      neededIndex: () => this.#neededIndex(),
+      flushed: (tookMs, metadata) => {
+        logStorage.flushed(metadata);
+        this.counters.onFlushed?.(tookMs);
+        this.#owner.flush();
+      },
+      failed: (error) => this.#owner.failed(error),
+    });
+  }
+
+  #compactionOf({ store }: AppliedState): CompactionDriver {
+    return new CompactionDriver(store, {
+      batchLimit: this.options.compactionBatchLimit,
+      sleepMs: this.options.compactionSleepMs,
+      timers: this.options.timers,
+      log: this.options.log,
+      stepped: () => this.#writeBehind.applied(0),
+    });
+  }
+
+  #applierOf(state: AppliedState, term: number): Applier {
+    return new Applier(state, this.options.maxLearners, term, {
+      entryApplied: (idHigh, idLow, outcome) => this.#entryApplied(idHigh, idLow, outcome),
+      applyConfChange: (change) => this.#consensus.applyConfChange(change),
+      membershipChanged: (change) => this.#membershipChanged(change),
+      clusterVersionSet: (version) => this.#clusterVersionSet(version),
+      termBegan: (began) => this.#termBegan(began),
+    });
+  }
+
+  #attach({ store }: AppliedState): void {
+    this.#parts.indexFile.attach(store, {
+      whenFlushed: (done) => this.whenFlushed(done),
+      released: () => this.#compaction.run(),
+    });
+    store.listen(this.hub);
+  }
+
+  /** From the old state to the installed one, as one step: nobody may see half of it (known failure AP-02). */
+  #replaceState(state: AppliedState, { term }: SnapshotMetadata): void {
+    const old = this.#state;
+    old.lessor.demote();
+    this.#state = state;
+    this.#writeBehind = this.#writeBehindOf(state);
+    this.#compaction = this.#compactionOf(state);
+    this.#applier = this.#applierOf(state, term);
+    this.#attach(state);
+    this.hub.restored(state.store);
+    this.#parts.logStorage.flushed({
+      index: state.backend.appliedIndex as Snapshot["metadata"]["index"],
+      term,
+      confState: state.confState,
+    });
+    for (const peer of old.membership.members()) {
+      if (peer.id !== this.id && state.membership.member(peer.id) === undefined) this.network.removePeer(peer.id);
+    }
+    for (const peer of state.membership.members()) this.#addPeer(peer);
+    if (state.membership.isRemoved(this.id)) this.#removedFromCluster();
+    this.#parts.databases.discard(old.backend.storage);
+    this.#compaction.run();
+    this.#becomeReady();
+    this.replayWatchers();
+  }
+
+  // --- time again
 
   #every(intervalMs: number, run: () => void): void {
     let timer: Timer;

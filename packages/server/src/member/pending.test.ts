@@ -57,7 +57,10 @@ test("whatever comes and goes in whatever order, a Map says the same", () => {
         const before = nowMs - 300;
         const late = [...twin.values()].filter((each) => each.startedMs < before);
         handler.failures.length = 0;
-        assert.equal(pendings.expire(before, "Timeout"), late.length);
+        assert.equal(
+          pendings.expire(before, () => "Timeout"),
+          late.length,
+        );
         assert.deepEqual(
           handler.failures,
           late.map((each) => `${each.idLow} Timeout`),
@@ -84,7 +87,10 @@ test("a proposal made while others are failed waits for its own end", () => {
     failed: () => pendings.add(pendingOf(2000, 500, 0, handler)),
   };
   pendings.add(pendingOf(1000, 0, 0, handler));
-  assert.equal(pendings.expire(100, "Timeout"), 1);
+  assert.equal(
+    pendings.expire(100, () => "Timeout"),
+    1,
+  );
   assert.equal(pendings.count, 1);
   assert.notEqual(pendings.take(2000), undefined);
 });

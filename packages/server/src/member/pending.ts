@@ -28,6 +28,7 @@ export class Pending implements Proposal {
   /** Empty until the entry is encoded. */
   data: Uint8Array = NO_DATA;
   isAbandoned = false;
+  isProposed = false;
 
   constructor(idLow: number, handler: ProposalHandler, call: ServerCall | null, startedMs: number, detail: unknown) {
     this.idLow = idLow;
@@ -85,8 +86,8 @@ export class PendingProposals {
     return pending;
   }
 
-  /** Fails every proposal begun before `beforeMs`; returns how many. Older ids began earlier. */
-  expire(beforeMs: number, error: ErrorKind): number {
+  /** Fails every proposal begun before `beforeMs`, each for its reason; returns how many. Older ids began earlier. */
+  expire(beforeMs: number, reasonOf: (pending: Pending) => ErrorKind): number {
     let expired = 0;
     for (let id = this.#oldest; id <= this.#newest && this.#count > 0; id++) {
       const pending = this.#slots[id % this.#slots.length];
@@ -95,13 +96,13 @@ export class PendingProposals {
       this.take(id);
       expired++;
       pending.isAbandoned = true;
-      pending.handler.failed(pending, error);
+      pending.handler.failed(pending, reasonOf(pending));
     }
     return expired;
   }
 
   failAll(error: ErrorKind): void {
-    this.expire(Number.POSITIVE_INFINITY, error);
+    this.expire(Number.POSITIVE_INFINITY, () => error);
   }
 
   #grow(): void {

@@ -1,12 +1,10 @@
 /**
- * What a new leader of a young cluster says first: the member's own name and client URLs, then the version the cluster
- * runs at, each until it is applied. Only then may clients come, because tools ask both at once.
- *
- *   publish ── applied ──▶ cluster version decided? ── no: propose it ── applied ──▶ published
+ * What a started member tells the cluster: its name and client URLs, again until it is applied. Until then others count it
+ * as not started, and clients may not come.
  */
 import { RaftOp } from "@quorate/api";
-import { ClusterMemberAttrSetRequest, ClusterVersionSetRequest } from "@quorate/api/messages";
-import { idText, type Membership } from "@quorate/membership";
+import { ClusterMemberAttrSetRequest } from "@quorate/api/messages";
+import { idText } from "@quorate/membership";
 import type { Log } from "@quorate/world";
 import type { ProposalHandler } from "./pending.ts";
 
@@ -14,7 +12,6 @@ export interface PublisherOptions {
   readonly memberId: bigint;
   readonly name: string;
   readonly clientUrls: readonly string[];
-  readonly clusterVersion: string;
   readonly log: Log;
 }
 
@@ -26,59 +23,31 @@ export interface PublisherOwner {
 }
 
 export class Publisher {
-  readonly #membership: Membership;
   readonly #options: PublisherOptions;
   readonly #owner: PublisherOwner;
-  #isDone = false;
 
-  constructor(membership: Membership, options: PublisherOptions, owner: PublisherOwner) {
-    this.#membership = membership;
+  constructor(options: PublisherOptions, owner: PublisherOwner) {
     this.#options = options;
     this.#owner = owner;
   }
 
-  /** Once published, beginning again does nothing. */
+  /** Once. Without a leader the proposal waits for one. */
   begin(): void {
-    if (this.#isDone) return;
     const { memberId, name, clientUrls } = this.#options;
     const bytes = ClusterMemberAttrSetRequest.encode({ memberID: memberId, memberAttributes: { name, clientUrls } });
-    this.#owner.propose(RaftOp.ClusterMemberAttrSet, bytes, this.#attributes);
+    this.#owner.propose(RaftOp.ClusterMemberAttrSet, bytes, this.#handler);
   }
 
-  readonly #attributes: ProposalHandler = {
+  readonly #handler: ProposalHandler = {
     applied: () => {
       const { log, memberId } = this.#options;
       log.info("published local member to cluster through raft", { "local-member-id": idText(memberId) });
-      this.#decideVersion();
+      this.#owner.published();
     },
-    failed: () => {
-      if (this.#owner.mayPropose()) this.begin();
-    },
-  };
-
-  #decideVersion(): void {
-    const { clusterVersion } = this.#options;
-    if (this.#membership.clusterVersion === clusterVersion) {
-      this.#finish();
-      return;
-    }
-    const bytes = ClusterVersionSetRequest.encode({ ver: clusterVersion });
-    this.#owner.propose(RaftOp.ClusterVersionSet, bytes, this.#version);
-  }
-
-  readonly #version: ProposalHandler = {
-    applied: () => {
-      this.#options.log.info("set initial cluster version", { "cluster-version": this.#options.clusterVersion });
-      this.#finish();
-    },
-    failed: () => {
-      if (this.#owner.mayPropose()) this.#decideVersion();
+    failed: (_pending, error) => {
+      if (!this.#owner.mayPropose()) return;
+      this.#options.log.warn("failed to publish local member to cluster through raft; trying again", { error });
+      this.begin();
     },
   };
-
-  #finish(): void {
-    if (this.#isDone) return;
-    this.#isDone = true;
-    this.#owner.published();
-  }
 }

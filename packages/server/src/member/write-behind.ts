@@ -13,10 +13,17 @@
  *  - after a failed flush the owner ends the process and nobody who waited is told anything else.
  */
 import type { Backend } from "@quorate/mvcc";
-import { type ConfState, type HardState, type Index, index, type MemoryLogStorage, type Term } from "@quorate/raft";
-import type { Wal } from "@quorate/wal";
+import {
+  type ConfState,
+  type HardState,
+  index,
+  type MemoryLogStorage,
+  type SnapshotMetadata,
+  type Term,
+} from "@quorate/raft";
+import type { SnapshotMark, Wal } from "@quorate/wal";
 import type { Clock, Timer, Timers } from "@quorate/world";
-import { confStateJson } from "./applier.ts";
+import { confStateJson } from "./conf-state.ts";
 import type { IndexFile } from "./index-file.ts";
 import type { LogWriter } from "./log-writer.ts";
 
@@ -44,7 +51,10 @@ export interface WriteBehindOwner {
   confState(): ConfState;
   /** What the log may be told with a mark. */
   hardStateForMark(): HardState;
-  flushed(tookMs: number): void;
+  /** Entries after this index will be sent to somebody: kept in memory; Infinity: nobody needs any. */
+  neededIndex(): number;
+  /** Storage has everything up to here. */
+  flushed(tookMs: number, mark: SnapshotMetadata): void;
   failed(error: Error): void;
 }
 
@@ -56,6 +66,8 @@ const FLUSH_BYTES = 16 * 1024 * 1024;
  */
 const MARK_BYTES = 64 * 1024 * 1024;
 const CATCH_UP_BYTES = 64 * 1024 * 1024;
+/** Beyond this even a follower that is being served has to take a snapshot instead. */
+const NEEDED_BYTES = 256 * 1024 * 1024;
 /** Compacting the log in memory moves what is left, so it is done by the thousand. */
 const COMPACT_LOG_ENTRIES = 2500;
 
@@ -65,12 +77,15 @@ export class WriteBehind {
   readonly #owner: WriteBehindOwner;
   #timer: Timer | null = null;
   #waiters: (() => void)[] = [];
+  /** Those the flush under way will satisfy. */
+  #flushing: (() => void)[] = [];
   /** In force at what storage has. */
   #flushedConfState: ConfState;
   #startedMs = 0;
   /** Entry data applied since the last mark. */
   #unmarkedBytes = 0;
   #isClosing = false;
+  #isAbandoned = false;
 
   constructor(parts: WriteBehindParts, options: WriteBehindOptions, owner: WriteBehindOwner) {
     this.#parts = parts;
@@ -104,6 +119,17 @@ export class WriteBehind {
     this.#flush();
   }
 
+  /**
+   * Another state has taken this one's place: nothing is flushed or marked any more. Returns those who waited for a flush;
+   * what they waited for is superseded by what was installed.
+   */
+  abandon(): (() => void)[] {
+    this.#isAbandoned = true;
+    this.#isClosing = true;
+    this.#timer?.cancel();
+    return [...this.#flushing.splice(0), ...this.#waiters.splice(0)];
+  }
+
   /** Flushes everything, marks the log, writes the checkpoint, and closes them all. Nothing may be saved meanwhile. */
   close(done: (error: Error | null) => void): void {
     this.#isClosing = true;
@@ -113,23 +139,29 @@ export class WriteBehind {
 
   #flush(): void {
     const { backend } = this.#parts;
-    if (backend.isFlushing) return;
-    const waiters = this.#waiters;
+    if (backend.isFlushing || this.#isAbandoned) return;
+    this.#flushing = this.#waiters;
     this.#waiters = [];
     const startedMs = this.#options.clock.monotonicMs();
     this.#startedMs = startedMs;
     const confState = this.#owner.confState();
     backend.flush((error) => {
+      if (this.#isAbandoned) return;
       if (error !== null) {
         this.#owner.failed(error);
         return;
       }
       this.#flushedConfState = confState;
-      for (const done of waiters) done();
+      for (const done of this.#flushing.splice(0)) done();
       this.#cutLog();
       if (this.#waiters.length > 0) this.#flush();
-      this.#owner.flushed(this.#options.clock.monotonicMs() - startedMs);
+      this.#owner.flushed(this.#options.clock.monotonicMs() - startedMs, this.#flushedMetadata());
     });
+  }
+
+  #flushedMetadata(): SnapshotMetadata {
+    const { flushedIndex, flushedTerm } = this.#parts.backend;
+    return { index: index(flushedIndex), term: flushedTerm as Term, confState: this.#flushedConfState };
   }
 
   #flushLast(done: (error: Error | null) => void): void {
@@ -167,21 +199,25 @@ export class WriteBehind {
     indexFile.saveIfDue();
   }
 
-  /** Entries that storage has are kept in memory for slow followers, so many and so many bytes of them. */
+  /**
+   * Entries that storage has are kept in memory for followers that were away for a moment, so many and so many bytes of
+   * them; for who is being served they are kept beyond that, up to a limit that protects this member.
+   */
   #forgetEntries(): void {
     const { backend, logStorage } = this.#parts;
-    const isLarge = logStorage.sizeBytes > CATCH_UP_BYTES;
-    const keepFrom = isLarge ? backend.flushedIndex : backend.flushedIndex - this.#options.catchUpEntries;
+    let keepFrom = backend.flushedIndex - this.#options.catchUpEntries;
+    if (logStorage.sizeBytes > CATCH_UP_BYTES) {
+      keepFrom = Math.max(keepFrom, Math.min(backend.flushedIndex, logStorage.indexBefore(CATCH_UP_BYTES / 2)));
+    }
+    if (logStorage.sizeBytes <= NEEDED_BYTES) keepFrom = Math.min(keepFrom, this.#owner.neededIndex());
     const count = keepFrom - logStorage.firstIndex();
-    if (isLarge ? count > 0 : count >= COMPACT_LOG_ENTRIES) logStorage.compact(index(keepFrom));
+    if (count >= COMPACT_LOG_ENTRIES || (count > 0 && logStorage.sizeBytes > CATCH_UP_BYTES)) {
+      logStorage.compact(index(keepFrom));
+    }
   }
 
-  #mark(): { index: Index; term: Term; confState: Uint8Array } {
-    const { backend } = this.#parts;
-    return {
-      index: index(backend.flushedIndex),
-      term: backend.flushedTerm as Term,
-      confState: Buffer.from(confStateJson(this.#flushedConfState)),
-    };
+  #mark(): SnapshotMark {
+    const { index, term, confState } = this.#flushedMetadata();
+    return { index, term, confState: Buffer.from(confStateJson(confState)) };
   }
 }

@@ -6,6 +6,7 @@
  *          ◀── step, receiveSnapshot, report … ──
  *
  * Invariants:
+ *  - the owner is never called while it calls: what is known at once is told in the next turn;
  *  - nothing here waits: what a peer cannot take is dropped and reported as unreachable, and raft sends it again;
  *  - messages to one peer keep their order as long as nothing is dropped;
  *  - a slow or dead peer costs the others nothing (bounded queues, known failures SN-06, RA-07).
@@ -32,13 +33,18 @@ export interface PeerNetwork {
 }
 
 export interface PeerNetworkOwner {
-  /** A message from another member of this cluster, addressed to us. Never a MsgSnap. */
+  /**
+   * A message from another member of this cluster, addressed to us. Never a MsgSnap. May throw raft's MalformedMessage,
+   * LocalMessageFromPeer, UnknownPeer or ProposalDropped, which is logged; anything else ends the process.
+   */
   step(message: Message): void;
   /**
    * A snapshot has arrived whole and is durable at `path`; the file is the owner's. `done(null)` when the message has been
    * stepped, an error if the snapshot is of no use.
    */
   receiveSnapshot(message: Message, path: string, done: (error: Error | null) => void): void;
+  /** Its connections have broken and nobody listens at its address: its process has ended. Told once, until it is back. */
+  peerGone(id: NodeId): void;
   /** What was sent to this member lately may be lost. */
   reportUnreachable(id: NodeId): void;
   /** The transfer that a MsgSnap asked for has ended. */

@@ -1,20 +1,24 @@
 /** Every method a member answers, by path. What later versions bring answers Unimplemented, as a method nobody knows does. */
 import type { Method } from "@quorate/rpc";
 import type { Member } from "../member/member.ts";
-import { clusterMethods } from "./cluster.ts";
+import { admitted } from "./admission.ts";
+import { type ClusterServiceOptions, clusterMethods } from "./cluster.ts";
 import { healthMethods } from "./health.ts";
 import { kvMethods } from "./kv.ts";
-import { leaseMethods } from "./lease.ts";
+import { type LeaseServiceOptions, leaseMethods } from "./lease.ts";
 import { maintenanceMethods } from "./maintenance.ts";
 import { watchMethods } from "./watch.ts";
 
-export function allMethods(member: Member): [string, Method][] {
-  return [
+/** What services need besides the member. */
+export interface ServiceOptions extends ClusterServiceOptions, LeaseServiceOptions {}
+
+export function allMethods(member: Member, options: ServiceOptions): [string, Method][] {
+  return admitted(member, [
     ...kvMethods(member),
     ...watchMethods(member),
-    ...leaseMethods(member),
-    ...clusterMethods(member),
+    ...leaseMethods(member, options),
+    ...clusterMethods(member, options),
     ...maintenanceMethods(member),
     ...healthMethods(),
-  ];
+  ]);
 }

@@ -1,10 +1,11 @@
 /**
- * etcdserverpb.Lease. Grants and revokes go through the log; keep-alives are answered from the leader's clock.
+ * etcdserverpb.Lease. Grants and revokes go through the log; keep-alives and times to live are the leader's to answer, of
+ * whom a follower asks them for its clients.
  *
- * Hot: bench/lease.ts. A keep-alive stream handles its requests strictly in order; one whose lease is past its expiry
- * waits for the revoke that is on its way, and what comes after it on the stream waits behind.
+ * Hot: bench/lease.ts. A keep-alive stream handles its requests strictly in order; while one waits, for the revoke of a
+ * lease past its time or for the leader, what comes after it on the stream waits behind.
  */
-import { LeaseKeepAliveView, RaftOp, writeLeaseKeepAliveResponse } from "@quorate/api";
+import { type ErrorKind, LeaseKeepAliveView, RaftOp, writeLeaseKeepAliveResponse } from "@quorate/api";
 import {
   LeaseGrantRequest,
   LeaseGrantResponse,
@@ -15,18 +16,28 @@ import {
   LeaseTimeToLiveRequest,
   LeaseTimeToLiveResponse,
 } from "@quorate/api/messages";
-import { Renewal, type RevokeWaiter } from "@quorate/lease";
 import type { CallOwner, Method, ServerCall, StreamHandler } from "@quorate/rpc";
 import { answerWriter, failStreamThrown, failWith, sendWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
+import type { KeepAliveOutcome, TimeToLiveOutcome } from "../peers/peer-requests.ts";
+import { LeaderInquiry } from "./leader-inquiry.ts";
+import type { LeaderLink } from "./leader-link.ts";
+import { LeaseRenewal, type RenewalOwner, renewNow } from "./lease-renewal.ts";
+import { leaseTimeOf } from "./lease-time.ts";
 import { answer, headerOf, proposeFor, unary } from "./simple.ts";
+
+export interface LeaseServiceOptions {
+  readonly leaderLink: LeaderLink;
+  /** A known lease is renewed without waiting for what is committed and not applied: the gate FastLeaseKeepAlive. */
+  readonly fastLeaseKeepAlive: boolean;
+}
 
 /** etcd's estimate of what a lease adds to the database. */
 const LEASE_OVERHEAD_BYTES = 64;
-/** Requests that may wait behind an expired lease on one stream. */
+/** Requests that may wait behind another on one stream. */
 const MAX_QUEUED_RENEWALS = 10_000;
 
-export function leaseMethods(member: Member): [string, Method][] {
+export function leaseMethods(member: Member, options: LeaseServiceOptions): [string, Method][] {
   return [
     unary("/etcdserverpb.Lease/LeaseGrant", LeaseGrantRequest, (call, request) => {
       if (!member.admitsWrite(call, LEASE_OVERHEAD_BYTES)) return;
@@ -45,38 +56,62 @@ export function leaseMethods(member: Member): [string, Method][] {
       });
     }),
     unary("/etcdserverpb.Lease/LeaseTimeToLive", LeaseTimeToLiveRequest, (call, { ID, keys }) => {
-      const lease = member.lessor.timeToLive(ID);
-      if (lease !== null && lease.remainingSeconds === null) {
-        failWith(call, "LeaderChanged");
-        return;
-      }
-      answer(call, LeaseTimeToLiveResponse, {
-        header: headerOf(member),
-        ID,
-        TTL: lease === null ? -1 : lease.remainingSeconds!,
-        grantedTTL: lease === null ? 0 : lease.grantedTtlSeconds,
-        keys: keys ? member.lessor.keys(ID) : [],
-      });
+      answerTimeToLive(member, options.leaderLink, call, ID, keys);
     }),
     unary("/etcdserverpb.Lease/LeaseLeases", LeaseLeasesRequest, (call) => {
       const leases = member.lessor.leases().map((ID) => ({ ID }));
       answer(call, LeaseLeasesResponse, { header: headerOf(member), leases });
     }),
-    ["/etcdserverpb.Lease/LeaseKeepAlive", { kind: "stream", open: (call) => new KeepAliveStream(member, call) }],
+    [
+      "/etcdserverpb.Lease/LeaseKeepAlive",
+      { kind: "stream", open: (call) => new KeepAliveStream(member, options, call) },
+    ],
   ];
 }
 
-class KeepAliveStream implements StreamHandler, CallOwner, RevokeWaiter {
+function answerTimeToLive(member: Member, link: LeaderLink, call: ServerCall, ID: bigint, withKeys: boolean): void {
+  const tell = (TTL: number, grantedTTL: number, keys: readonly Uint8Array[]): void =>
+    answer(call, LeaseTimeToLiveResponse, { header: headerOf(member), ID, TTL, grantedTTL, keys });
+  const answerHere = (): void =>
+    leaseTimeOf(member, ID, (time, error) => {
+      if (error !== null) failWith(call, error);
+      else if (time === null) tell(-1, 0, []);
+      else tell(time.remainingSeconds, time.grantedTtlSeconds, withKeys ? member.lessor.keys(ID) : []);
+    });
+  if (member.isLeader && member.lessor.isPrimary) return answerHere();
+  new LeaderInquiry<TimeToLiveOutcome>(member, {
+    get isWaiting() {
+      return call.isOpen;
+    },
+    ask: (peerUrls, done) => link.leaseTimeToLive(peerUrls, ID, withKeys, done),
+    isAnswer: ({ kind }) => kind === "found" || kind === "not found",
+    answered: (outcome) => {
+      if (outcome.kind === "found") tell(outcome.ttlSeconds, outcome.grantedTtlSeconds, outcome.keys);
+      else tell(-1, 0, []);
+    },
+    leads: answerHere,
+    gaveUp: (reason) => failWith(call, reason),
+  }).begin();
+}
+
+class KeepAliveStream implements StreamHandler, CallOwner, RenewalOwner {
   readonly #member: Member;
+  readonly #options: LeaseServiceOptions;
   readonly #call: ServerCall;
   readonly #view = new LeaseKeepAliveView();
-  /** The lease whose revoke the stream waits for, and the requests behind it; null while nothing waits. */
-  #awaited: { readonly id: bigint; readonly revision: number } | null = null;
+  /** A request waits, for what `#work` does; those behind it wait in the queue. */
+  #isBusy = false;
+  #work: { abandon(): void } | null = null;
+  #id = 0n;
+  /** The store's before the renewal was tried: what the answer says. */
+  #revision = 0;
   #queue: bigint[] = [];
+  #isWorkingOff = false;
   #isHalfClosed = false;
 
-  constructor(member: Member, call: ServerCall) {
+  constructor(member: Member, options: LeaseServiceOptions, call: ServerCall) {
     this.#member = member;
+    this.#options = options;
     this.#call = call;
     call.owner = this;
   }
@@ -89,7 +124,7 @@ class KeepAliveStream implements StreamHandler, CallOwner, RevokeWaiter {
       failStreamThrown(call, error);
       return;
     }
-    if (this.#awaited === null) {
+    if (!this.#isBusy) {
       this.#renew(this.#view.id);
     } else if (this.#queue.push(this.#view.id) > MAX_QUEUED_RENEWALS) {
       this.cancelled();
@@ -99,52 +134,74 @@ class KeepAliveStream implements StreamHandler, CallOwner, RevokeWaiter {
 
   halfClosed(call: ServerCall): void {
     this.#isHalfClosed = true;
-    if (this.#awaited === null) call.end();
+    if (!this.#isBusy) call.end();
   }
 
   /** Nothing waits for the stream any more: the client has gone, or it was failed here. */
   cancelled(): void {
-    if (this.#awaited !== null) this.#member.lessor.forgetWaiter(this.#awaited.id, this);
-    this.#awaited = null;
+    this.#work?.abandon();
+    this.#work = null;
     this.#queue = [];
   }
 
-  /** The lease waited for is gone. */
-  revoked(): void {
-    const { id, revision } = this.#awaited!;
-    this.#awaited = null;
-    this.#answer(id, Renewal.NotFound, revision);
-    const queue = this.#queue;
-    this.#queue = [];
-    for (const next of queue) {
-      if (!this.#call.isOpen) return;
-      if (this.#awaited === null) this.#renew(next);
-      else this.#queue.push(next);
-    }
-    if (this.#isHalfClosed && this.#awaited === null && this.#call.isOpen) this.#call.end();
+  // --- RenewalOwner
+
+  renewed(ttlSeconds: number): void {
+    this.#isBusy = false;
+    this.#work = null;
+    this.#answer(this.#id, ttlSeconds, this.#revision);
+    this.#workOff();
   }
 
-  demoted(): void {
-    this.#awaited = null;
+  /** The leader is asked; if we are it by then, the renewal begins anew. */
+  notPrimary(): void {
+    const inquiry = new LeaderInquiry<KeepAliveOutcome>(this.#member, {
+      isWaiting: true,
+      ask: (peerUrls, done) => this.#options.leaderLink.leaseKeepAlive(peerUrls, this.#id, done),
+      isAnswer: ({ kind }) => kind === "renewed" || kind === "not found",
+      answered: (outcome) => this.renewed(outcome.kind === "renewed" ? outcome.ttlSeconds : 0),
+      leads: () => this.#beginRenewal(),
+      gaveUp: (reason) => this.failed(reason),
+    });
+    this.#work = inquiry;
+    inquiry.begin();
+  }
+
+  failed(error: ErrorKind): void {
+    this.#work = null;
     this.#queue = [];
-    failWith(this.#call, "NotPrimaryLessor");
+    failWith(this.#call, error);
   }
 
   #renew(id: bigint): void {
-    // The revision in the answer is the one before the renewal was tried.
     const { revision } = this.#member.store;
-    const ttlSeconds = this.#member.lessor.renew(id);
-    switch (ttlSeconds) {
-      case Renewal.NotPrimary:
-        failWith(this.#call, "NoLeader");
-        return;
-      case Renewal.Overdue:
-        if (this.#member.lessor.awaitRevoke(id, this)) this.#awaited = { id, revision };
-        else this.#answer(id, Renewal.NotFound, revision);
-        return;
-      default:
-        this.#answer(id, ttlSeconds, revision);
+    const ttlSeconds = renewNow(this.#member, id, !this.#options.fastLeaseKeepAlive);
+    if (ttlSeconds !== null) {
+      this.#answer(id, ttlSeconds, revision);
+      return;
     }
+    this.#isBusy = true;
+    this.#id = id;
+    this.#revision = revision;
+    this.#beginRenewal();
+  }
+
+  #beginRenewal(): void {
+    const renewal = new LeaseRenewal(this.#member, this.#id, !this.#options.fastLeaseKeepAlive, this);
+    this.#work = renewal;
+    renewal.begin();
+  }
+
+  /** What waited behind the request that is done. A renewal that ends at once comes back here, hence the mark. */
+  #workOff(): void {
+    if (this.#isWorkingOff) return;
+    this.#isWorkingOff = true;
+    const queue = this.#queue;
+    let next = 0;
+    while (next < queue.length && !this.#isBusy && this.#call.isOpen) this.#renew(queue[next++]!);
+    this.#queue = this.#call.isOpen ? queue.slice(next) : [];
+    this.#isWorkingOff = false;
+    if (this.#isHalfClosed && !this.#isBusy && this.#call.isOpen) this.#call.end();
   }
 
   #answer(id: bigint, ttlSeconds: number, revision: number): void {

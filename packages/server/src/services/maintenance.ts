@@ -1,6 +1,6 @@
 /**
- * etcdserverpb.Maintenance: status, alarms, hashes and defragmentation. Hashes run in slices between turns, on a revision
- * held against compaction, so that a million keys do not stop the loop.
+ * etcdserverpb.Maintenance: status, alarms, hashes, defragmentation and handing over leadership. Hashes run in slices
+ * between turns, on a revision held against compaction, so that a million keys do not stop the loop.
  */
 import { AlarmType, RaftOp } from "@quorate/api";
 import {
@@ -12,17 +12,19 @@ import {
   HashKVResponse,
   HashRequest,
   HashResponse,
+  MoveLeaderRequest,
+  MoveLeaderResponse,
   StatusRequest,
   StatusResponse,
 } from "@quorate/api/messages";
+import { idText } from "@quorate/membership";
 import { NO_NODE } from "@quorate/raft";
 import { type Method, type ServerCall, StatusCode } from "@quorate/rpc";
+import { failWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
 import { VERSIONS } from "../versions.ts";
+import { HASH_SLICE_RECORDS, hashKv } from "./hash-kv.ts";
 import { answer, headerOf, proposeFor, unary } from "./simple.ts";
-
-/** Records hashed in one turn: about a millisecond. */
-const HASH_SLICE_RECORDS = 1000;
 
 const ALARM_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(AlarmType).map(([name, type]) => [type, name]));
 
@@ -30,8 +32,13 @@ export function maintenanceMethods(member: Member): [string, Method][] {
   return [
     unary("/etcdserverpb.Maintenance/Status", StatusRequest, (call) => answerStatus(member, call)),
     unary("/etcdserverpb.Maintenance/Hash", HashRequest, (call) => member.whenFlushed(() => hashTables(member, call))),
-    unary("/etcdserverpb.Maintenance/HashKV", HashKVRequest, (call, { revision }) => hashKv(member, call, revision)),
+    unary("/etcdserverpb.Maintenance/HashKV", HashKVRequest, (call, { revision }) =>
+      answerHashKv(member, call, revision),
+    ),
     unary("/etcdserverpb.Maintenance/Defragment", DefragmentRequest, (call) => defragment(member, call)),
+    unary("/etcdserverpb.Maintenance/MoveLeader", MoveLeaderRequest, (call, { targetID }) => {
+      moveLeader(member, call, targetID);
+    }),
     unary("/etcdserverpb.Maintenance/Alarm", AlarmRequest, (call, request) => {
       proposeFor(member, call, RaftOp.Alarm, AlarmRequest, request, (outcome) => {
         answer(call, AlarmResponse, {
@@ -60,42 +67,58 @@ function answerStatus(member: Member, call: ServerCall): void {
     raftAppliedIndex: member.appliedIndex,
     raftTerm: member.appliedTerm,
     errors,
-    isLearner: false,
+    isLearner: member.isLearner,
     storageVersion: VERSIONS.cluster,
     dbSizeQuota: member.quotaBytes,
     downgradeInfo: { enabled: false, targetVersion: "" },
   });
 }
 
-function hashKv(member: Member, call: ServerCall, revision: number): void {
-  const task = member.store.startHash(revision);
-  const step = (): void => {
-    if (!call.isOpen) {
-      task.cancel();
-      member.resumeCompaction();
-    } else if (task.step(HASH_SLICE_RECORDS)) {
-      member.options.timers.nextTurn(step);
-    } else {
-      member.resumeCompaction();
-      answer(call, HashKVResponse, {
-        header: headerOf(member),
-        hash: task.hash,
-        compactRevision: task.compactRevision,
-        hashRevision: task.revision,
-      });
-    }
-  };
-  step();
+function answerHashKv(member: Member, call: ServerCall, revision: number): void {
+  const isWanted = (): boolean => call.isOpen;
+  hashKv(member, revision, isWanted, (hashed) => {
+    if (hashed === null) return failWith(call, "LeaderChanged");
+    const { hash, compactRevision, hashRevision } = hashed;
+    answer(call, HashKVResponse, { header: headerOf(member), hash, compactRevision, hashRevision });
+  });
 }
 
 function hashTables(member: Member, call: ServerCall): void {
-  const task = member.store.startTablesHash();
+  const { store } = member;
+  const task = store.startTablesHash();
   const step = (): void => {
     if (!call.isOpen) return;
+    // Replaced by a snapshot from the leader: its database is closed.
+    if (member.store !== store) return failWith(call, "LeaderChanged");
     if (task.step(HASH_SLICE_RECORDS)) member.options.timers.nextTurn(step);
     else answer(call, HashResponse, { header: headerOf(member), hash: task.hash });
   };
   step();
+}
+
+/** Only the leader is asked for this. The answer has no header, as etcd's. */
+function moveLeader(member: Member, call: ServerCall, targetId: bigint): void {
+  if (!member.isLeader) return failWith(call, "NotLeader");
+  const target = member.membership.member(targetId);
+  if (target === undefined || target.isLearner) return failWith(call, "BadLeaderTransferee");
+  const { log, clock } = member.options;
+  const fields = {
+    "local-member-id": idText(member.id),
+    "current-leader-member-id": idText(member.id),
+    "transferee-member-id": idText(targetId),
+  };
+  log.info("leadership transfer starting", fields);
+  // etcd would wait for ever for a caller who does.
+  const limitMs = Math.min(member.requestTimeoutMs, call.deadlineMs - clock.monotonicMs());
+  member.transferLeadership(targetId, limitMs, (error) => {
+    if (error === null) {
+      log.info("leadership transfer finished", fields);
+      answer(call, MoveLeaderResponse, {});
+    } else {
+      log.warn("leadership transfer failed", { ...fields, error });
+      failWith(call, "TimeoutLeaderTransfer");
+    }
+  });
 }
 
 /** Reads and writes go on meanwhile; the answer has no header, as etcd's. */

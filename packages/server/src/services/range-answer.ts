@@ -8,7 +8,7 @@
  */
 import { rangeTailSize, writeRangeKvHead, writeRangeTail } from "@quorate/api";
 import { Writer } from "@quorate/api/wire";
-import type { RangeResult } from "@quorate/mvcc";
+import type { RangeResult, Store } from "@quorate/mvcc";
 import type { BodySource, ServerCall } from "@quorate/rpc";
 import { answerWriter, respondWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
@@ -32,7 +32,7 @@ export function respondRange(member: Member, call: ServerCall, result: RangeResu
     respondWith(call, answerWriter);
     return;
   }
-  call.respondFrom(totalBytes, new RangeBody(member, result, appliedTerm));
+  call.respondFrom(totalBytes, new RangeBody(member, call, result, appliedTerm));
 }
 
 /** Everything after the header. `more` and `count` are the result's own but for the chunks of a stream. */
@@ -50,6 +50,9 @@ export function writeRange(writer: Writer, result: RangeResult, more: boolean, c
 /** The body of one large answer; holds its revision against compaction until it is sent or the call is gone. */
 class RangeBody implements BodySource {
   readonly #member: Member;
+  /** The one it began with: a snapshot from the leader may bring another. */
+  readonly #store: Store;
+  readonly #call: ServerCall;
   readonly #result: RangeResult;
   readonly #writer = new Writer(PIECE_BYTES);
   readonly #pinned: number;
@@ -61,18 +64,27 @@ class RangeBody implements BodySource {
   #isHeadWritten = false;
   #isPinned = true;
 
-  constructor(member: Member, result: RangeResult, appliedTerm: number) {
+  constructor(member: Member, call: ServerCall, result: RangeResult, appliedTerm: number) {
     this.#member = member;
+    this.#store = member.store;
+    this.#call = call;
     this.#result = result;
     this.#appliedTerm = appliedTerm;
     this.#pinned = result.readRevision;
-    member.store.pin(this.#pinned);
+    this.#store.pin(this.#pinned);
   }
 
   /** The next piece, borrowed until the next read. A record may be larger than `maxBytes`: what is left goes first. */
-  read(maxBytes: number): Uint8Array {
+  read(maxBytes: number): Uint8Array | null {
     const writer = this.#writer;
-    if (this.#sent === writer.position) this.#fill(Math.min(maxBytes, PIECE_BYTES));
+    if (this.#sent === writer.position) {
+      if (this.#isReplaced) {
+        // What is left was in a database that is closed, and the answer's length is promised: there is no polite end.
+        this.#call.cutOff();
+        return null;
+      }
+      this.#fill(Math.min(maxBytes, PIECE_BYTES));
+    }
     const start = this.#sent;
     this.#sent = Math.min(writer.position, start + maxBytes);
     return writer.buffer.subarray(start, this.#sent);
@@ -109,6 +121,10 @@ class RangeBody implements BodySource {
   #unpin(): void {
     if (!this.#isPinned) return;
     this.#isPinned = false;
-    this.#member.unpin(this.#pinned);
+    if (!this.#isReplaced) this.#member.unpin(this.#pinned);
+  }
+
+  get #isReplaced(): boolean {
+    return this.#member.store !== this.#store;
   }
 }

@@ -4,9 +4,9 @@
  * count come with the last, so that merging all messages gives what Range would answer (semantics §3.3).
  */
 import { KeyValueView, RANGE_STREAM_FIRST_LIMIT, type RangeRequest, SortTarget } from "@quorate/api";
-import type { RangeResult } from "@quorate/mvcc";
+import type { RangeResult, Store } from "@quorate/mvcc";
 import type { CallOwner, ServerCall } from "@quorate/rpc";
-import { answerWriter, failStreamThrown, sendWith } from "../answer.ts";
+import { answerWriter, failStreamThrown, failWith, sendWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
 import { writeRange } from "./range-answer.ts";
 
@@ -21,6 +21,8 @@ export function streamRange(member: Member, call: ServerCall, request: RangeRequ
 
 class RangeStream implements CallOwner {
   readonly #member: Member;
+  /** The one it began with: a snapshot from the leader may bring another. */
+  readonly #store: Store;
   readonly #call: ServerCall;
   #request: RangeRequest;
   /** What the client's own limit leaves; Infinity without one. */
@@ -33,6 +35,7 @@ class RangeStream implements CallOwner {
 
   constructor(member: Member, call: ServerCall, request: RangeRequest) {
     this.#member = member;
+    this.#store = member.store;
     this.#call = call;
     this.#request = { ...request, key: Buffer.from(request.key), rangeEnd: Buffer.from(request.rangeEnd) };
     this.#left = request.limit > 0 ? request.limit : Number.POSITIVE_INFINITY;
@@ -40,16 +43,16 @@ class RangeStream implements CallOwner {
 
   begin(): void {
     if (this.#isWhole()) {
-      const result = this.#member.store.range(this.#request);
+      const result = this.#store.range(this.#request);
       this.#revision = result.revision;
       this.#send(result, true, result.more, result.count);
       this.#call.end();
       return;
     }
-    this.#revision = this.#member.store.revision;
+    this.#revision = this.#store.revision;
     const revision = this.#request.revision > 0 ? this.#request.revision : this.#revision;
     this.#request = { ...this.#request, revision };
-    this.#member.store.pin(revision);
+    this.#store.pin(revision);
     this.#pinned = revision;
     this.#pump();
   }
@@ -64,7 +67,14 @@ class RangeStream implements CallOwner {
   }
 
   drained(): void {
-    this.#pump();
+    if (this.#isReplaced) {
+      this.#unpin();
+      failWith(this.#call, "LeaderChanged");
+    } else this.#pump();
+  }
+
+  get #isReplaced(): boolean {
+    return this.#member.store !== this.#store;
   }
 
   cancelled(): void {
@@ -85,7 +95,7 @@ class RangeStream implements CallOwner {
   /** False when the stream has ended or the client must first read. */
   #sendChunk(): boolean {
     const limit = Math.min(this.#chunkLimit, this.#left);
-    const result = this.#member.store.range({ ...this.#request, limit });
+    const result = this.#store.range({ ...this.#request, limit });
     const { length } = result.records;
     this.#sent += length;
     this.#left -= length;
@@ -121,7 +131,7 @@ class RangeStream implements CallOwner {
 
   #unpin(): void {
     if (this.#pinned === null) return;
-    this.#member.unpin(this.#pinned);
+    if (!this.#isReplaced) this.#member.unpin(this.#pinned);
     this.#pinned = null;
   }
 }

@@ -18,6 +18,8 @@ export class FakeCall implements ServerCall {
   readonly messages: Buffer[] = [];
   /** How the call ended; null while it has not. Code 0: well. */
   status: { readonly code: number; readonly message: string } | null = null;
+  /** The server has reset the call in the middle of its answer. */
+  isCutOff = false;
   /** Takes everything at once. When false, what is sent stays queued until {@link take}. */
   isReading = true;
   /** Told of each whole message that has come. */
@@ -67,6 +69,14 @@ export class FakeCall implements ServerCall {
     this.status = { code: 0, message: "" };
     this.#source = { body, left: totalBytes, pieces: [] };
     if (this.isReading) this.pull(Number.POSITIVE_INFINITY);
+  }
+
+  cutOff(): void {
+    const source = this.#source;
+    this.#isGone = true;
+    this.isCutOff = true;
+    this.#source = null;
+    source?.body.released?.();
   }
 
   resume(): void {}

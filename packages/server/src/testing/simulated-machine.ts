@@ -8,17 +8,22 @@
  */
 import { Buffer } from "node:buffer";
 import type { Init, MessageType } from "@quorate/api/messages";
-import { MemoryImage, MemoryStorage } from "@quorate/mvcc";
+import { clusterIdOf, memberIdOf } from "@quorate/membership";
+import type { MemoryImage, MemoryStorage } from "@quorate/mvcc";
 import type { Method, StreamHandler } from "@quorate/rpc";
 import { Wal } from "@quorate/wal";
 import { SimDisk } from "@quorate/wal/testing";
 import { assert, type Clock, type Log, type Random, silentLog, type Timers } from "@quorate/world";
+import type { Bootstrap } from "../bootstrap/bootstrap.ts";
 import { type Config, configOf } from "../config/config.ts";
 import { Member, type MemberOptions, type MemberParts } from "../member/member.ts";
 import { memberOptionsOf } from "../member/member-options.ts";
 import { createLog, openMember, type World } from "../member/open-member.ts";
+import type { PeerNetwork } from "../peers/peer-network.ts";
 import { allMethods } from "../services/all.ts";
+import { type LeaderLink, NO_LEADER_LINK } from "../services/leader-link.ts";
 import { FakeCall } from "./fake-call.ts";
+import { SimulatedDatabases } from "./simulated-databases.ts";
 
 export const MEMBER_DIRECTORY = "/data/member";
 
@@ -42,21 +47,27 @@ export interface ProcessWorld {
   readonly schedule?: (complete: () => void) => void;
   /** Sees the parts before the member is built of them. */
   readonly opened?: (parts: MemberParts) => void;
+  /** Who the member is when it has no log yet. Default: a member of the new cluster that the settings describe. */
+  readonly identity?: Bootstrap;
+  /** The way of services to the leader. Default: none. */
+  readonly leaderLink?: LeaderLink;
   /** Over the options that follow from the settings. */
   readonly memberOptions?: Partial<MemberOptions>;
 }
 
 export class SimulatedMachine {
   readonly disk: SimDisk;
-  readonly image: MemoryImage = new MemoryImage();
+  readonly databases: SimulatedDatabases;
   readonly config: Config;
   readonly #random: Random;
   readonly #segmentBytes: number;
   member: Member = null as never;
-  storage: MemoryStorage = new MemoryStorage();
+  parts: MemberParts = null as never;
   /** What the member reported as the reason to end the process. */
   failure: Error | null = null;
   isReady = false;
+  /** The member has learnt that it is none any more. */
+  isRemoved = false;
   /** Which run of the process this is. */
   #run = 0;
   #methods: ReadonlyMap<string, Method> = new Map();
@@ -70,10 +81,20 @@ export class SimulatedMachine {
     });
     this.disk.makeDirectory("/data");
     this.disk.makeDirectory(MEMBER_DIRECTORY);
+    this.databases = new SimulatedDatabases(this.disk, MEMBER_DIRECTORY);
     this.disk.syncDirectory("/");
     this.disk.syncDirectory("/data");
     const settings = { name: "m", "data-dir": "/data", ...options.settings };
     this.config = configOf(new Map(Object.entries(settings)), true);
+  }
+
+  get image(): MemoryImage {
+    return this.databases.image;
+  }
+
+  /** The database in use. */
+  get storage(): MemoryStorage {
+    return this.member.backend.storage as MemoryStorage;
   }
 
   worldOf(process: ProcessWorld): World {
@@ -96,15 +117,23 @@ export class SimulatedMachine {
   async openOver(process: ProcessWorld): Promise<Member | null> {
     const run = ++this.#run;
     const world = this.worldOf(process);
-    if (!Wal.exists({ disk: this.disk, directory: this.config.walDirectory })) createLog(this.config, world);
-    const { schedule } = process;
-    this.storage = new MemoryStorage({ image: this.image, ...(schedule === undefined ? {} : { schedule }) });
+    const identify = (): Promise<Bootstrap> => Promise.resolve(process.identity ?? identityOf(this.config));
+    const directory = this.config.walDirectory;
+    if (!Wal.exists({ disk: this.disk, directory })) createLog(await identify(), directory, world);
     this.failure = null;
     this.isReady = false;
-    const parts = await openMember(this.config, this.storage, `${MEMBER_DIRECTORY}/index`, world);
+    const parts = await openMember({
+      config: this.config,
+      storages: this.databases.open(process.schedule),
+      databases: this.databases,
+      indexPath: `${MEMBER_DIRECTORY}/index`,
+      world,
+      identify,
+    });
     if (run !== this.#run) return null;
     process.opened?.(parts);
-    const options = { ...memberOptionsOf(this.config, world), ...process.memberOptions };
+    this.parts = parts;
+    const options = { ...memberOptionsOf(this.config, world, ALONE), ...process.memberOptions };
     this.member = new Member(parts, options, {
       flush: () => {},
       failed: (error) => {
@@ -113,9 +142,14 @@ export class SimulatedMachine {
       ready: () => {
         this.isReady = true;
       },
+      removed: () => {
+        if (run === this.#run) this.isRemoved = true;
+      },
       resting: () => {},
     });
-    this.#methods = new Map(allMethods(this.member));
+    this.#methods = new Map(
+      allMethods(this.member, { ...this.config, leaderLink: process.leaderLink ?? NO_LEADER_LINK }),
+    );
     return this.member;
   }
 
@@ -123,14 +157,14 @@ export class SimulatedMachine {
   crash(): void {
     this.#run++;
     this.disk.crash();
-    this.storage.crash();
+    this.databases.crash();
   }
 
   /** kill -9: the system keeps what was written. */
   kill(): void {
     this.#run++;
     this.disk.kill();
-    this.storage.crash();
+    this.databases.crash();
   }
 
   /** Hands a request to its service. The call may still wait when this returns. */
@@ -193,3 +227,29 @@ export class FakeStream {
     return messages.map((each) => type.decode(each, 0, each.length));
   }
 }
+
+/** A member of a new cluster, as the settings describe it. */
+export function identityOf(config: Config): Bootstrap {
+  const members = config.initialCluster.map(({ name, peerUrls }) => {
+    const id = memberIdOf(peerUrls, config.initialClusterToken);
+    return { id, peerUrls, isLearner: false, name, clientUrls: [] };
+  });
+  const own = members.find((each) => each.name === config.name);
+  assert(own !== undefined, "the settings describe the member itself");
+  const clusterId = clusterIdOf(members.map(({ id }) => id));
+  return { kind: "new", memberId: own.id, clusterId, members, token: config.initialClusterToken, srvServerName: null };
+}
+
+/** A machine without others. */
+const ALONE = {
+  network: (): PeerNetwork => ({
+    send: () => {},
+    flush: () => {},
+    addPeer: () => {},
+    addRemote: () => {},
+    removePeer: () => {},
+    activeSinceMs: () => null,
+    stop: () => {},
+  }),
+  askVersions: () => {},
+};

@@ -72,7 +72,7 @@ export class SimulatedMember extends SimulatedMachine {
         this.disk.runPending(1);
         isBusy = true;
       }
-      if (this.storage.step()) isBusy = true;
+      if (this.databases.step()) isBusy = true;
       if (!isBusy) return;
     }
     throw new Error("the member does not come to rest");
@@ -103,7 +103,7 @@ export class SimulatedMember extends SimulatedMachine {
         this.disk.runPending(1);
         return;
       case 2:
-        this.storage.step();
+        this.databases.step();
         return;
       default:
         this.world.fireNext(this.world.nowMs + 60);

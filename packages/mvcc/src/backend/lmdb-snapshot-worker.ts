@@ -1,0 +1,224 @@
+/**
+ * The thread that writes a snapshot of a database, or builds a database from one, and ends. Started by lmdb-snapshot.ts.
+ *
+ *  - Written is what one read transaction sees. This thread runs from start to end without returning to its event loop,
+ *    so LMDB's binding never renews it; commits go on beside it, and only the pages they free wait for its end.
+ *  - A database is built by appending, in transactions of bounded size, and nothing of it is synced before all of it is
+ *    there: until it has its name it is nobody's (lmdb-environment.ts).
+ *  - Both stop while there is still room on the disk: the one who commits beside us dies of a full disk, we need not.
+ */
+import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { dirname } from "node:path";
+import { parentPort, workerData } from "node:worker_threads";
+import type { BboltSource } from "@quorate/bbolt";
+import { TransactionFlags } from "lmdb";
+import type { Revision } from "./history-key.ts";
+import {
+  buildDirectory,
+  closeEnvironment,
+  type Environment,
+  freeBytes,
+  joinEnvironment,
+  measureEnvironment,
+  scanStoredRecords,
+  scanTable,
+  syncPath,
+} from "./lmdb-environment.ts";
+import {
+  CANCELLED,
+  CREATED,
+  type SnapshotAnswer,
+  type SnapshotWork,
+  type SnapshotWorkerData,
+} from "./lmdb-snapshot.ts";
+import { describeError } from "./lmdb-thread.ts";
+import { FRAME_HEADER_BYTES, FrameView, frameBytes } from "./record-frame.ts";
+import { readDatabase, SnapshotCancelled, type SnapshotTarget, writeDatabase } from "./snapshot-file.ts";
+import { type DatabaseCut, SnapshotDamagedError, type Table } from "./storage.ts";
+
+type Work<Kind extends SnapshotWork["kind"]> = Extract<SnapshotWork, { kind: Kind }>;
+
+/** Left free on the disk. */
+const RESERVE_BYTES = 32 * 1024 * 1024;
+/** Written between two syncs, so that the last one is short and the disk's queue is too. */
+const SYNC_EACH_BYTES = 32 * 1024 * 1024;
+/** Records and rows of one transaction; LMDB holds the pages it changes in memory. */
+const TRANSACTION_BYTES = 8 * 1024 * 1024;
+
+const { work, signals } = workerData as SnapshotWorkerData;
+
+function run(): SnapshotAnswer {
+  try {
+    return { kind: "done", cut: work.kind === "write" ? writeFile(work) : readFile(work) };
+  } catch (error) {
+    if (error instanceof SnapshotDamagedError) return { kind: "damaged", place: error.place, detail: error.detail };
+    if (error instanceof SnapshotCancelled) return { kind: "failed", detail: error.message, code: "ECANCELED" };
+    return { kind: "failed", ...describeError(error, dirname(work.kind === "write" ? work.path : work.directory)) };
+  }
+}
+
+function checkCancelled(): void {
+  if (Atomics.load(signals, CANCELLED) !== 0) throw new SnapshotCancelled();
+}
+
+function checkSpace(path: string, neededBytes: number): void {
+  const free = freeBytes(dirname(path));
+  if (free >= neededBytes + RESERVE_BYTES) return;
+  const detail = `no space left: it may need ${neededBytes} bytes beyond a reserve of ${RESERVE_BYTES}, free are ${free}`;
+  throw Object.assign(new Error(detail), { code: "ENOSPC" });
+}
+
+function writeFile({ path, directory, mapBytes, inode }: Work<"write">): DatabaseCut {
+  const file = openSync(path, "wx", 0o600);
+  Atomics.store(signals, CREATED, 1);
+  try {
+    let cut: DatabaseCut;
+    try {
+      checkCancelled();
+      const environment = joinEnvironment(directory, mapBytes, inode);
+      try {
+        cut = writeContents(environment, file, path);
+      } finally {
+        closeEnvironment(environment);
+      }
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    syncPath(dirname(path));
+    return cut;
+  } catch (error) {
+    rmSync(path, { force: true });
+    throw error;
+  }
+}
+
+function writeContents(environment: Environment, file: number, path: string): DatabaseCut {
+  // Small records take a quarter more room than LMDB gives them.
+  checkSpace(path, measureEnvironment(environment).sizeInUseBytes * 1.25);
+  let syncedBytes = 0;
+  return writeDatabase(
+    {
+      scan: (table, visit) => scanTable(environment, table, visit),
+      scanRecords: (main, sub, visitor) => scanStoredRecords(environment, main, sub, visitor),
+    },
+    {
+      write: (from, start, end, position) => {
+        for (let at = start; at < end; ) at += writeSync(file, from, at, end - at, position + at - start);
+      },
+    },
+    (doneBytes) => {
+      checkCancelled();
+      if (doneBytes - syncedBytes < SYNC_EACH_BYTES) return;
+      syncedBytes = doneBytes;
+      fdatasyncSync(file);
+      checkSpace(path, 2 * SYNC_EACH_BYTES);
+    },
+  );
+}
+
+function readFile({ path, directory, mapBytes }: Work<"read">): null {
+  const file = openSync(path, "r");
+  try {
+    const source: BboltSource = {
+      sizeBytes: () => fstatSync(file).size,
+      read: (into, length, position) => readFully(file, into, length, position),
+    };
+    buildDirectory(directory, mapBytes, (environment) => {
+      Atomics.store(signals, CREATED, 1);
+      const target = new EnvironmentTarget(environment, directory);
+      readDatabase(path, source, target);
+      target.commit();
+    });
+  } finally {
+    closeSync(file);
+  }
+  return null;
+}
+
+function readFully(file: number, into: Uint8Array, length: number, position: number): number {
+  let at = 0;
+  while (at < length) {
+    const readBytes = readSync(file, into, at, length - at, position + at);
+    if (readBytes === 0) break;
+    at += readBytes;
+  }
+  return at;
+}
+
+/** Gathers what is read and appends it, a transaction's worth at a time. */
+class EnvironmentTarget implements SnapshotTarget {
+  readonly #environment: Environment;
+  readonly #directory: string;
+  readonly #frames = new FrameView(new ArrayBuffer(TRANSACTION_BYTES));
+  #framesEnd = 0;
+  #rows: { readonly table: Table; readonly key: Uint8Array; readonly value: Uint8Array }[] = [];
+  #rowBytes = 0;
+  readonly #key: Revision = { main: 0, sub: 0, isTombstone: false };
+
+  constructor(environment: Environment, directory: string) {
+    this.#environment = environment;
+    this.#directory = directory;
+  }
+
+  addRecord(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): void {
+    const sizeBytes = frameBytes(end - start);
+    if (this.#framesEnd + sizeBytes > TRANSACTION_BYTES) this.commit();
+    if (sizeBytes > TRANSACTION_BYTES) {
+      this.#transact(sizeBytes, () => this.#append(main, sub, isTombstone, bytes.subarray(start, end)));
+      return;
+    }
+    const at = this.#framesEnd;
+    this.#frames.writeHeader(at, main, sub, isTombstone, end - start);
+    this.#frames.bytes.set(bytes.subarray(start, end), at + FRAME_HEADER_BYTES);
+    this.#framesEnd += sizeBytes;
+  }
+
+  addRow(table: Table, key: Uint8Array, value: Uint8Array): void {
+    this.#rows.push({ table, key: Uint8Array.from(key), value: Uint8Array.from(value) });
+    this.#rowBytes += ROW_BYTES + key.length + value.length;
+    if (this.#rowBytes > TRANSACTION_BYTES) this.commit();
+  }
+
+  /** Appends what has been gathered. */
+  commit(): void {
+    this.#transact(this.#framesEnd + this.#rowBytes, () => {
+      const frames = this.#frames;
+      for (let at = 0; at < this.#framesEnd; at = frames.next(at)) {
+        const start = at + FRAME_HEADER_BYTES;
+        const bytes = frames.bytes.subarray(start, start + frames.sizeBytes(at));
+        this.#append(frames.main(at), frames.sub(at), frames.isTombstone(at), bytes);
+      }
+      for (const { table, key, value } of this.#rows) {
+        if (!this.#environment.tables[table].putSync(key, value)) throw new Error(`table ${table} refused a key`);
+      }
+    });
+    this.#framesEnd = 0;
+    this.#rows = [];
+    this.#rowBytes = 0;
+  }
+
+  #transact(sizeBytes: number, action: () => void): void {
+    checkCancelled();
+    // LMDB must not run out of space half-way; see lmdb-worker.ts.
+    checkSpace(this.#directory, 2 * sizeBytes);
+    this.#environment.records.transactionSync(action, TransactionFlags.SYNCHRONOUS_COMMIT);
+  }
+
+  #append(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array): void {
+    const key = this.#key;
+    key.main = main;
+    key.sub = sub;
+    key.isTombstone = isTombstone;
+    if (!this.#environment.records.putSync(key, bytes, APPEND)) {
+      throw new Error(`record ${main}/${sub} is not greater than the last one stored`);
+    }
+  }
+}
+
+const APPEND = { append: true };
+
+/** What a row takes besides its bytes. */
+const ROW_BYTES = 200;
+
+parentPort!.postMessage(run());

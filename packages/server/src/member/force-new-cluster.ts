@@ -1,0 +1,80 @@
+/**
+ * --force-new-cluster: a member whose cluster has lost its quorum for good goes on alone with what it has. What was not
+ * known to be committed is dropped, and the log is continued with committed entries that remove every other member, the
+ * learners too (known failure MB-11). Ids and data stay.
+ */
+import { idText } from "@quorate/membership";
+import {
+  ConfChangeType,
+  decodeConfChange,
+  EMPTY_HARD_STATE,
+  type Entry,
+  EntryType,
+  type HardState,
+  index,
+  type Term,
+  term,
+} from "@quorate/raft";
+import type { Replay, Wal } from "@quorate/wal";
+import type { Log } from "@quorate/world";
+import { forcedEntries } from "../bootstrap/bootstrap.ts";
+import type { AppliedState } from "./applied-state.ts";
+
+export interface ForceOptions {
+  readonly replay: Replay;
+  readonly wal: Wal;
+  /** As of what storage has. */
+  readonly state: AppliedState;
+  readonly memberId: bigint;
+  readonly log: Log;
+}
+
+/** What is in the log afterwards, durably. */
+export async function forceNewCluster(options: ForceOptions): Promise<Replay> {
+  const { replay, wal, state, memberId, log } = options;
+  const saved = replay.hardState ?? EMPTY_HARD_STATE;
+  const commit = Math.max(saved.commit, state.backend.flushedIndex);
+  const kept = replay.entries.filter((each) => each.index <= commit);
+  if (kept.length < replay.entries.length) {
+    log.info("discarding uncommitted entries", {
+      "commit-index": commit,
+      discarded: replay.entries.length - kept.length,
+    });
+  }
+  const { voterIds, memberIds } = configurationAt(commit, state, kept);
+  const at: Term = term(Math.max(saved.term, state.backend.flushedTerm));
+  const entries = forcedEntries({ self: memberId, voterIds, memberIds, term: at, lastIndex: commit });
+  if (entries.length === 0) return replay;
+  const last = index(commit + entries.length);
+  const hardState: HardState = { term: at, vote: saved.vote, commit: last };
+  await new Promise<void>((resolve, reject) => {
+    wal.save(entries, hardState, (error) => (error === null ? resolve() : reject(error)));
+  });
+  log.warn("forcing a new cluster of this member alone", {
+    "local-member-id": idText(memberId),
+    "removed-member-ids": memberIds.filter((id) => id !== memberId).map(idText),
+  });
+  return { ...replay, hardState, entries: [...kept, ...entries], lastIndex: last };
+}
+
+/** Who is in the configuration once everything committed is applied. */
+function configurationAt(
+  commit: number,
+  { confState, membership, backend }: AppliedState,
+  entries: readonly Entry[],
+): { voterIds: bigint[]; memberIds: bigint[] } {
+  const voters = new Set(confState.voters);
+  const all = new Set([...confState.voters, ...confState.learners, ...membership.members().map(({ id }) => id)]);
+  for (const entry of entries) {
+    if (entry.type !== EntryType.ConfChange || entry.index <= backend.flushedIndex || entry.index > commit) continue;
+    const { type, nodeId } = decodeConfChange(entry.data);
+    if (type === ConfChangeType.RemoveNode) {
+      voters.delete(nodeId);
+      all.delete(nodeId);
+      continue;
+    }
+    all.add(nodeId);
+    if (type === ConfChangeType.AddNode) voters.add(nodeId);
+  }
+  return { voterIds: [...voters], memberIds: [...all] };
+}

@@ -1,0 +1,236 @@
+/**
+ * Snapshots to and from other members: whole databases as bbolt files.
+ *
+ *   to a follower     raft wants one ─▶ file of what storage has, one cut, written in a worker ─▶ network
+ *   from the leader   file ─▶ a database beside ours ─▶ state over it ─▶ raft takes it up ─▶ consensus installs it
+ *
+ * A file that is there serves every follower whose need it covers. While one is being written or sent, and for a while
+ * after, the log keeps the entries behind it: a follower that has just installed a snapshot must find the next entry
+ * (known failures SN-05, SN-06). A snapshot is stepped into raft only when the state over it is ready, so installing it is
+ * one step of the loop (SN-02) and a file that is of no use changes nothing.
+ */
+import { encodeV2Store } from "@quorate/membership";
+import type { DatabaseCut } from "@quorate/mvcc";
+import { EMPTY_CONF_STATE, index, Message, MessageType, type SnapshotMetadata, type Term } from "@quorate/raft";
+import { assert, type Clock, type Log, type Timers } from "@quorate/world";
+import type { OutgoingSnapshot } from "../peers/peer-network.ts";
+import { AppliedState, type AppliedStateOptions } from "./applied-state.ts";
+import { parseConfState } from "./conf-state.ts";
+import type { Databases } from "./databases.ts";
+
+/** A snapshot from the leader is of no use to this member. */
+export class UselessSnapshot extends Error {
+  readonly kind = "UselessSnapshot";
+}
+
+export interface SnapshotExchangeOptions extends AppliedStateOptions {
+  readonly memberId: bigint;
+  readonly databases: Databases;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Log;
+}
+
+export interface SnapshotExchangeOwner {
+  /** What a snapshot for others is made of. */
+  state(): AppliedState;
+  /** Hands the message to raft; true if raft has taken the snapshot up and will have it installed. */
+  stepSnapshot(message: Message): boolean;
+}
+
+type OpenDone = (error: Error | null, snapshot: OutgoingSnapshot | null) => void;
+
+/** How long after the last transfer the log is still kept for who received it: etcd's. */
+const HOLD_MS = 30_000;
+/** Records restored in one turn while the state over an arriving database is built: about a millisecond. */
+const RESTORE_SLICE_RECORDS = 2000;
+
+/** One file for others. */
+interface OutgoingFile {
+  readonly path: string;
+  /** null until it is written. */
+  cut: DatabaseCut | null;
+  users: number;
+  waiters: { readonly message: Message; readonly done: OpenDone }[];
+}
+
+export class SnapshotExchange {
+  readonly #options: SnapshotExchangeOptions;
+  readonly #owner: SnapshotExchangeOwner;
+  #file: OutgoingFile | null = null;
+  /** The log keeps what follows this index until `#heldUntilMs`; both only grow. */
+  #heldIndex = Number.POSITIVE_INFINITY;
+  #heldUntilMs = Number.NEGATIVE_INFINITY;
+  #isReceiving = false;
+  /** Ready to be installed. */
+  #received: AppliedState | null = null;
+  #isStopped = false;
+
+  constructor(options: SnapshotExchangeOptions, owner: SnapshotExchangeOwner) {
+    this.#options = options;
+    this.#owner = owner;
+  }
+
+  /** The log must keep the entries after this index; Infinity if nobody needs them. */
+  get heldIndex(): number {
+    return this.#options.clock.monotonicMs() < this.#heldUntilMs ? this.#heldIndex : Number.POSITIVE_INFINITY;
+  }
+
+  /** A file to send in place of raft's MsgSnap, at or past its index. */
+  open(message: Message, done: OpenDone): void {
+    if (this.#file !== null) {
+      if (this.#file.cut === null) this.#file.waiters.push({ message, done });
+      else this.#give(this.#file, message, done);
+      return;
+    }
+    const { storage, flushedIndex } = this.#owner.state().backend;
+    const file: OutgoingFile = {
+      path: this.#options.databases.outgoingPath(),
+      cut: null,
+      users: 0,
+      waiters: [{ message, done }],
+    };
+    this.#file = file;
+    this.#heldIndex = flushedIndex;
+    this.#heldUntilMs = Number.POSITIVE_INFINITY;
+    storage.writeSnapshot(file.path, (error, cut) => {
+      const { waiters } = file;
+      file.waiters = [];
+      file.cut = cut;
+      if (error !== null || this.#isStopped) {
+        this.#dropFile(file);
+        for (const waiter of waiters) waiter.done(error ?? new UselessSnapshot("the member stops"), null);
+        return;
+      }
+      // One of them may need more than the file has and let it go, but not before all were served.
+      file.users++;
+      for (const waiter of waiters) this.#give(file, waiter.message, waiter.done);
+      this.#release(file);
+    });
+  }
+
+  /**
+   * The snapshot in the file at `path`, which is ours from here on, becomes the next state if raft agrees. `done(null)`
+   * when raft has heard of it.
+   */
+  receive(message: Message, path: string, done: (error: Error | null) => void): void {
+    const { databases } = this.#options;
+    const metadata = message.snapshot?.metadata;
+    if (this.#isReceiving || this.#isStopped || metadata === undefined) {
+      databases.removeFile(path);
+      done(new UselessSnapshot(metadata === undefined ? "the message has no snapshot" : "another snapshot is at work"));
+      return;
+    }
+    this.#isReceiving = true;
+    databases.receive(path, metadata.index, (error, storage) => {
+      if (error !== null || storage === null) return this.#refuse(error!, done);
+      let state: AppliedState;
+      try {
+        state = this.#stateOver(storage, metadata);
+      } catch (cause) {
+        databases.discard(storage);
+        return this.#refuse(cause as Error, done);
+      }
+      const opening = state.opening;
+      const restore = (): void => {
+        if (this.#isStopped) return;
+        try {
+          if (opening.step(RESTORE_SLICE_RECORDS)) return this.#options.timers.nextTurn(restore);
+        } catch (cause) {
+          databases.discard(storage);
+          return this.#refuse(cause as Error, done);
+        }
+        this.#received = state;
+        if (!this.#owner.stepSnapshot(message)) this.#drop(state);
+        done(null);
+      };
+      restore();
+    });
+  }
+
+  /** The state that raft has taken up: the caller's from here on. */
+  take(metadata: SnapshotMetadata): AppliedState {
+    const state = this.#received;
+    assert(state !== null && state.backend.appliedIndex === metadata.index, "raft takes up the snapshot it was shown");
+    this.#received = null;
+    this.#isReceiving = false;
+    state.confState = metadata.confState;
+    return state;
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    if (this.#received !== null) this.#drop(this.#received);
+  }
+
+  #stateOver(storage: AppliedState["backend"]["storage"], metadata: SnapshotMetadata): AppliedState {
+    const state = new AppliedState(storage, this.#options);
+    const { appliedIndex, appliedTerm } = state.backend;
+    if (appliedIndex !== metadata.index || appliedTerm !== metadata.term) {
+      throw new UselessSnapshot(
+        `the message speaks of index ${metadata.index} of term ${metadata.term}, its database is at ${appliedIndex} of term ${appliedTerm}`,
+      );
+    }
+    return state;
+  }
+
+  #refuse(error: Error, done: (error: Error | null) => void): void {
+    this.#isReceiving = false;
+    this.#options.log.warn("failed to take up a snapshot from the leader", { error });
+    done(error);
+  }
+
+  #drop(state: AppliedState): void {
+    this.#received = null;
+    this.#isReceiving = false;
+    this.#options.databases.discard(state.backend.storage);
+  }
+
+  #give(file: OutgoingFile, message: Message, done: OpenDone): void {
+    const cut = file.cut!;
+    if (cut.appliedIndex < message.snapshot!.metadata.index) {
+      done(new UselessSnapshot("the snapshot at hand ends before what is needed; the next one will not"), null);
+      return;
+    }
+    file.users++;
+    let isReleased = false;
+    done(null, {
+      message: this.#messageFor(message, cut),
+      path: file.path,
+      sizeBytes: cut.sizeBytes,
+      release: () => {
+        if (isReleased) return;
+        isReleased = true;
+        this.#release(file);
+      },
+    });
+  }
+
+  /** Raft's message, speaking of the file instead of what raft knew when it asked. */
+  #messageFor(asked: Message, cut: DatabaseCut): Message {
+    const message = new Message(MessageType.Snap, asked.to, asked.from);
+    message.term = asked.term;
+    const metadata = {
+      confState: cut.confState === null ? EMPTY_CONF_STATE : parseConfState(Buffer.from(cut.confState).toString()),
+      index: index(cut.appliedIndex),
+      term: cut.appliedTerm as Term,
+    };
+    message.snapshot = { data: Buffer.from(encodeV2Store(this.#owner.state().membership)), metadata };
+    return message;
+  }
+
+  #release(file: OutgoingFile): void {
+    file.users--;
+    if (file.users === 0) this.#dropFile(file);
+  }
+
+  #dropFile(file: OutgoingFile): void {
+    assert(this.#file === file, "one snapshot file at a time");
+    this.#file = null;
+    if (file.cut !== null) {
+      this.#heldIndex = file.cut.appliedIndex;
+      this.#options.databases.removeFile(file.path);
+    }
+    this.#heldUntilMs = this.#options.clock.monotonicMs() + HOLD_MS;
+  }
+}

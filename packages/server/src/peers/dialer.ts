@@ -1,0 +1,91 @@
+/**
+ * How requests reach other members: one connection each, plain or TLS by the URL's scheme, bounded in the time it may take
+ * to come about. No redirect is ever followed (MB-18). Streams and single requests get a connection of their own;
+ * {@link Dialer.keepAlive} makes an agent for those who ask often.
+ *
+ * node:http is taken when first needed and not imported: an import evaluates all its exports (see http/listener.ts).
+ */
+import type { Agent, ClientRequest, OutgoingHttpHeaders } from "node:http";
+import { connect, type Socket } from "node:net";
+import type { Timer, Timers } from "@quorate/world";
+import type { PeerTlsConfig } from "../config/peer-tls.ts";
+import { isTls, type ServiceUrl } from "../config/urls.ts";
+import { DIAL_EXTRA_MS, IDLE_CONNECTION_MS, TLS_HANDSHAKE_MS } from "./limits.ts";
+import { dialOptions } from "./peer-certificates.ts";
+
+export interface DialRequest {
+  readonly method: "GET" | "POST";
+  readonly path: string;
+  readonly headers: OutgoingHttpHeaders;
+  /** Absent: a connection of its own, closed with the answer. */
+  readonly agent?: Agent;
+}
+
+export class Dialer {
+  readonly #tls: PeerTlsConfig | null;
+  readonly #dialMs: number;
+  readonly #timers: Timers;
+
+  constructor(tls: PeerTlsConfig | null, electionTimeoutMs: number, timers: Timers) {
+    this.#tls = tls;
+    this.#dialMs = DIAL_EXTRA_MS + electionTimeoutMs;
+    this.#timers = timers;
+  }
+
+  /** The caller ends the request. What goes wrong, TLS files that cannot be read included, comes as its "error" event. */
+  request(url: ServiceUrl, { method, path, headers, agent }: DialRequest): ClientRequest {
+    const { request } = process.getBuiltinModule("node:http");
+    return request({
+      method,
+      path,
+      headers,
+      ...(url.path === "" ? { host: hostOf(url), port: url.port } : { host: "localhost" }),
+      ...(agent === undefined ? { createConnection: () => this.#connect(url) } : { agent }),
+    });
+  }
+
+  /** For requests to one URL at a time: connections are kept until they have been idle for a while. */
+  keepAlive(url: ServiceUrl, maxSockets: number): Agent {
+    const { Agent } = process.getBuiltinModule("node:http");
+    const agent = new Agent({ keepAlive: true, maxSockets, maxFreeSockets: maxSockets, timeout: IDLE_CONNECTION_MS });
+    agent.createConnection = () => this.#connect(url);
+    return agent;
+  }
+
+  #connect(url: ServiceUrl): Socket {
+    const target = url.path === "" ? { host: hostOf(url), port: url.port } : { path: url.path };
+    let socket: Socket;
+    if (!isTls(url)) {
+      socket = connect({ ...target, noDelay: true });
+      this.#limit(socket, "connect", this.#dialMs);
+      return socket;
+    }
+    const { connect: connectTls } = process.getBuiltinModule("node:tls");
+    const raw = connect({ ...target, noDelay: true });
+    try {
+      socket = connectTls({ ...dialOptions(this.#tls, hostOf(url)), ...servername(url), socket: raw });
+    } catch (error) {
+      raw.destroy(error as Error);
+      return raw;
+    }
+    this.#limit(socket, "secureConnect", this.#dialMs + TLS_HANDSHAKE_MS);
+    return socket;
+  }
+
+  #limit(socket: Socket, established: "connect" | "secureConnect", limitMs: number): void {
+    const timer: Timer = this.#timers.after(limitMs, () => socket.destroy(new Error("dial tcp: i/o timeout")));
+    const cancel = (): void => timer.cancel();
+    socket.once(established, cancel);
+    socket.once("close", cancel);
+  }
+}
+
+function hostOf(url: ServiceUrl): string {
+  return url.host === "" ? "localhost" : url.host;
+}
+
+/** TLS has no names for addresses. */
+function servername(url: ServiceUrl): { servername?: string } {
+  const { isIP } = process.getBuiltinModule("node:net");
+  return isIP(hostOf(url)) === 0 ? { servername: hostOf(url) } : {};
+}

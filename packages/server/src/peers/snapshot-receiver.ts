@@ -1,0 +1,225 @@
+/**
+ * Snapshots from the leader, the body of POST /raft/snapshot (format: snapshot-sender.ts):
+ *
+ *   message ──▶ checks ──▶ file tmpN, chunk by chunk ──▶ checksum, sync ──▶ <index>.snap.db, sync directory ──▶ owner
+ *
+ * Invariants:
+ *  - the file's bytes are never held: the next chunk is read when the disk has taken the one before;
+ *  - what has the final name is whole and durable; a transfer that ends in any other way leaves nothing;
+ *  - one transfer per index and INCOMING_SNAPSHOTS in all; one that stalls is cut.
+ */
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import type { IncomingMessage } from "node:http";
+import { crc32c } from "@quorate/crc32c";
+import { idText } from "@quorate/membership";
+import { MalformedMessage, type Message, MessageType, messageTypeName } from "@quorate/raft";
+import type { Timer } from "@quorate/world";
+import { type HttpResponse, text } from "../http/endpoints.ts";
+import { INCOMING_SNAPSHOTS, LINK_TIMEOUT_MS, SNAPSHOT_ENVELOPE_BYTES } from "./limits.ts";
+import { MessageDecoder } from "./message-frames.ts";
+import type { PeerSurroundings } from "./peer-surroundings.ts";
+import { FrameTooLarge } from "./received-bytes.ts";
+import { CHECKSUM_TRAILER } from "./snapshot-sender.ts";
+
+/** The message may be believed (null), or what is answered instead. */
+export type SnapshotCheck = (message: Message) => HttpResponse | null;
+export type SnapshotTaker = (message: Message, path: string, done: (error: Error | null) => void) => void;
+
+export interface SnapshotReceiverOptions {
+  /** Where the files go; exists. */
+  readonly directory: string;
+  readonly check: SnapshotCheck;
+  readonly take: SnapshotTaker;
+}
+
+export class SnapshotReceiver {
+  readonly #around: PeerSurroundings;
+  readonly #options: SnapshotReceiverOptions;
+  /** Indexes of the snapshots that are arriving or being taken. */
+  readonly #indexes = new Set<number>();
+  #count = 0;
+  #files = 0;
+
+  constructor(around: PeerSurroundings, options: SnapshotReceiverOptions) {
+    this.#around = around;
+    this.#options = options;
+  }
+
+  /** Resolves with what to answer; the body may not have been read to its end then. */
+  async receive(request: IncomingMessage): Promise<HttpResponse> {
+    if (this.#count >= INCOMING_SNAPSHOTS) return text(503, "too many snapshots are being received\n");
+    this.#count++;
+    const body = new Body(request, this.#around);
+    try {
+      return await this.#receive(body);
+    } finally {
+      body.done();
+      this.#count--;
+    }
+  }
+
+  async #receive(body: Body): Promise<HttpResponse> {
+    const { log, local } = this.#around;
+    const warn = (line: string, message: Message | null, error: string): void =>
+      log.warn(line, {
+        "local-member-id": idText(local.memberId),
+        "remote-snapshot-sender-id": idText(message?.from ?? 0n),
+        ...(message === null ? {} : { "incoming-snapshot-index": message.snapshot?.metadata.index ?? 0 }),
+        error,
+      });
+    const decoder = new MessageDecoder(SNAPSHOT_ENVELOPE_BYTES);
+    let message: Message;
+    try {
+      message = await envelopeOf(body, decoder);
+    } catch (error) {
+      if (!isBadInput(error)) throw error;
+      warn("failed to decode Raft message", null, error.message);
+      return text(400, `failed to decode raft message (${error.message})\n`);
+    }
+    const { snapshot } = message;
+    if (message.type !== MessageType.Snap || snapshot === null || snapshot.metadata.index === 0) {
+      warn("unexpected Raft message type", message, messageTypeName(message.type));
+      return text(400, "wrong raft message type\n");
+    }
+    const refusal = this.#options.check(message);
+    if (refusal !== null) return refusal;
+    const { index } = snapshot.metadata;
+    if (this.#indexes.has(index)) {
+      warn("failed to save incoming database snapshot", message, "it is being received already");
+      return text(500, "failed to save KV snapshot (it is being received already)\n");
+    }
+    this.#indexes.add(index);
+    try {
+      const fields = { "remote-snapshot-sender-id": idText(message.from), "incoming-snapshot-index": index };
+      log.info("receiving database snapshot", fields);
+      let saved: { path: string; sizeBytes: number };
+      try {
+        saved = await this.#save(body, decoder.takeRest(), index);
+      } catch (error) {
+        if (!(error instanceof Error)) throw error;
+        warn("failed to save incoming database snapshot", message, error.message);
+        return text(500, `failed to save KV snapshot (${error.message})\n`);
+      }
+      const sizeFields = { ...fields, "incoming-snapshot-size-bytes": saved.sizeBytes };
+      log.info("received and saved database snapshot", sizeFields);
+      const problem = await new Promise<Error | null>((resolve) => this.#options.take(message, saved.path, resolve));
+      if (problem === null) return { status: 204, headers: {}, body: "" };
+      warn("failed to process Raft message", message, problem.message);
+      return text(500, `failed to process raft message (${problem.message})\n`);
+    } finally {
+      this.#indexes.delete(index);
+    }
+  }
+
+  async #save(
+    body: Body,
+    first: readonly Buffer[],
+    index: number,
+  ): Promise<{ readonly path: string; readonly sizeBytes: number }> {
+    const { directory } = this.#options;
+    const temporary = `${directory}/tmp${process.pid}-${this.#files++}`;
+    let sizeBytes = 0;
+    try {
+      const file = await open(temporary, "wx", 0o600);
+      try {
+        for (const chunk of first) sizeBytes += await writeAll(file, chunk);
+        for (let chunk = await body.next(); chunk !== null; chunk = await body.next()) {
+          sizeBytes += await writeAll(file, chunk);
+        }
+        body.verify();
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      const path = `${directory}/${index.toString(16).padStart(16, "0")}.snap.db`;
+      await rename(temporary, path);
+      const handle = await open(directory, "r");
+      try {
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      return { path, sizeBytes };
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+}
+
+/** The bytes of a request as they come, with their checksum; waits LINK_TIMEOUT_MS for the next, and no longer. */
+class Body {
+  readonly #request: IncomingMessage;
+  readonly #around: PeerSurroundings;
+  readonly #chunks: AsyncIterator<Buffer>;
+  readonly #watch: () => void;
+  #timer: Timer;
+  /** null while we are the ones who make the other side wait. */
+  #waitsSinceMs: number | null = null;
+  #checksum = 0;
+
+  constructor(request: IncomingMessage, around: PeerSurroundings) {
+    this.#request = request;
+    this.#around = around;
+    this.#chunks = request.iterator({ destroyOnReturn: false });
+    this.#watch = () => {
+      this.#timer = around.timers.after(LINK_TIMEOUT_MS / 5, this.#watch);
+      const waitsSinceMs = this.#waitsSinceMs;
+      if (waitsSinceMs !== null && around.clock.monotonicMs() - waitsSinceMs > LINK_TIMEOUT_MS) {
+        request.destroy(new Error("i/o timeout"));
+      }
+    };
+    this.#timer = around.timers.after(LINK_TIMEOUT_MS / 5, this.#watch);
+  }
+
+  /** null: the end. Throws BrokenBody when the connection breaks or stalls before. */
+  async next(): Promise<Buffer | null> {
+    this.#waitsSinceMs = this.#around.clock.monotonicMs();
+    let next: IteratorResult<Buffer>;
+    try {
+      next = await this.#chunks.next();
+    } catch (error) {
+      throw new BrokenBody((error as Error).message, { cause: error });
+    }
+    this.#waitsSinceMs = null;
+    if (next.done === true) return null;
+    this.#checksum = crc32c(next.value, this.#checksum);
+    return next.value;
+  }
+
+  /** At the end. Throws Error if the sender's checksum says that something was damaged (SN-07). */
+  verify(): void {
+    const expected = this.#request.trailers[CHECKSUM_TRAILER.toLowerCase()];
+    if (expected === undefined) return;
+    const actual = this.#checksum.toString(16).padStart(8, "0");
+    if (expected !== actual) throw new Error(`checksum is ${actual}, sender's is ${expected}`);
+  }
+
+  done(): void {
+    this.#timer.cancel();
+  }
+}
+
+async function envelopeOf(body: Body, decoder: MessageDecoder): Promise<Message> {
+  for (;;) {
+    const chunk = await body.next();
+    if (chunk === null) throw new BrokenBody(decoder.isEmpty ? "EOF" : "unexpected EOF");
+    decoder.push(chunk);
+    const message = decoder.next();
+    if (message !== null) return message;
+  }
+}
+
+/** The connection broke, or the body ended inside the message, for which the texts are Go's. */
+class BrokenBody extends Error {
+  readonly kind = "BrokenBody";
+}
+
+function isBadInput(error: unknown): error is Error {
+  return error instanceof BrokenBody || error instanceof FrameTooLarge || error instanceof MalformedMessage;
+}
+
+async function writeAll(file: FileHandle, chunk: Buffer): Promise<number> {
+  for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at, chunk.length - at)).bytesWritten;
+  return chunk.length;
+}

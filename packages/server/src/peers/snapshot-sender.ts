@@ -1,0 +1,196 @@
+/**
+ * Snapshots to members, POST /raft/snapshot. The body is the message and then the file, read from the disk as fast as the
+ * connection takes it, one chunk in memory (SN-08):
+ *
+ *   u64be length | MsgSnap | bbolt file … end        trailer X-Quorate-Crc32c: of all of the body, if anybody looks
+ *
+ * One transfer per member, OUTGOING_SNAPSHOTS in all (SN-06). Whatever becomes of it is reported, and the file released,
+ * once. A member that gets one already gets no second: raft hears of the end of the first.
+ */
+import { createReadStream } from "node:fs";
+import type { ClientRequest } from "node:http";
+import { crc32c } from "@quorate/crc32c";
+import { idText } from "@quorate/membership";
+import type { Message, NodeId } from "@quorate/raft";
+import type { Timer } from "@quorate/world";
+import type { ServiceUrl } from "../config/urls.ts";
+import { headerOf, requestHeaders } from "./compatibility.ts";
+import { LINK_TIMEOUT_MS, OUTGOING_SNAPSHOTS, SNAPSHOT_ANSWER_MS, SNAPSHOT_CHUNK_BYTES } from "./limits.ts";
+import { encodeFrame } from "./message-frames.ts";
+import type { Peer } from "./peer.ts";
+import type { OutgoingSnapshot } from "./peer-network.ts";
+import type { PeerSurroundings } from "./peer-surroundings.ts";
+import { readSmallBody } from "./small-body.ts";
+
+/** Go ignores trailers it was not asked for. CRC-32C as eight hex digits (SN-07). */
+export const CHECKSUM_TRAILER = "X-Quorate-Crc32c";
+
+export class SnapshotSender {
+  readonly #around: PeerSurroundings;
+  readonly #slots = new Map<NodeId, Slot>();
+
+  constructor(around: PeerSurroundings) {
+    this.#around = around;
+  }
+
+  send(message: Message, peer: Peer): void {
+    const { news, log } = this.#around;
+    const { to } = message;
+    if (this.#slots.has(to)) {
+      log.debug("snapshot is being sent already", { "remote-peer-id": idText(to) });
+      return;
+    }
+    if (this.#slots.size >= OUTGOING_SNAPSHOTS) {
+      log.warn("too many snapshots are being sent", { "remote-peer-id": idText(to) });
+      news.snapshotEnded(to, "failed");
+      return;
+    }
+    const slot: Slot = { transfer: null };
+    this.#slots.set(to, slot);
+    const free = (): void => {
+      if (this.#slots.get(to) === slot) this.#slots.delete(to);
+    };
+    news.openSnapshot(message, (error, snapshot) => {
+      if (snapshot === null) {
+        log.warn("failed to open a database snapshot to send", { "remote-peer-id": idText(to), error });
+        if (this.#slots.get(to) === slot) news.snapshotEnded(to, "failed");
+        free();
+      } else if (this.#slots.get(to) === slot) {
+        slot.transfer = new Transfer(snapshot, peer, this.#around, free);
+      } else {
+        snapshot.release();
+      }
+    });
+  }
+
+  /** The member is gone, or, null, everything stops. */
+  cancel(id: NodeId | null): void {
+    for (const [each, slot] of [...this.#slots]) {
+      if (id !== null && each !== id) continue;
+      this.#slots.delete(each);
+      slot.transfer?.finish("stopped");
+    }
+  }
+}
+
+/** What a member's snapshot occupies, from the asking to the end. */
+interface Slot {
+  /** null while the file is being made. */
+  transfer: Transfer | null;
+}
+
+class Transfer {
+  readonly #snapshot: OutgoingSnapshot;
+  readonly #peer: Peer;
+  readonly #around: PeerSurroundings;
+  readonly #ended: () => void;
+  readonly #url: ServiceUrl;
+  readonly #request: ClientRequest;
+  readonly #file: ReturnType<typeof createReadStream>;
+  #isFinished = false;
+  /** When the connection last took something. */
+  #movedMs: number;
+  #isSent = false;
+  #stalls: Timer | null = null;
+
+  constructor(snapshot: OutgoingSnapshot, peer: Peer, around: PeerSurroundings, ended: () => void) {
+    this.#snapshot = snapshot;
+    this.#peer = peer;
+    this.#around = around;
+    this.#ended = ended;
+    this.#movedMs = around.clock.monotonicMs();
+    around.log.info("sending database snapshot", this.#fields());
+    this.#url = peer.picker.pick();
+    this.#request = around.dialer.request(this.#url, {
+      method: "POST",
+      path: "/raft/snapshot",
+      headers: {
+        ...requestHeaders(around.local),
+        "Content-Type": "application/octet-stream",
+        "Transfer-Encoding": "chunked",
+        Trailer: CHECKSUM_TRAILER,
+      },
+    });
+    this.#request.on("error", (error) => this.finish(error.message));
+    this.#request.on("close", () => this.finish("connection closed"));
+    this.#request.on("response", (response) => {
+      readSmallBody(response, (body) => {
+        const clusterId = headerOf(response.headers, "x-etcd-cluster-id");
+        const text = body?.toString("utf8").trimEnd() ?? "";
+        this.finish(this.#peer.pipeline.problemOf(response.statusCode ?? 0, text, clusterId));
+      });
+    });
+    this.#file = createReadStream(snapshot.path, { highWaterMark: SNAPSHOT_CHUNK_BYTES });
+    this.#file.on("error", (error) => this.finish(error.message));
+    this.#upload(encodeFrame(snapshot.message));
+    this.#watch();
+  }
+
+  #upload(envelope: Buffer): void {
+    const request = this.#request;
+    let checksum = crc32c(envelope);
+    let sentBytes = 0;
+    request.write(envelope);
+    request.on("drain", () => {
+      this.#movedMs = this.#around.clock.monotonicMs();
+      this.#file.resume();
+    });
+    this.#file.on("data", (chunk) => {
+      checksum = crc32c(chunk as Buffer, checksum);
+      sentBytes += chunk.length;
+      if (!request.write(chunk)) this.#file.pause();
+    });
+    this.#file.on("end", () => {
+      if (sentBytes !== this.#snapshot.sizeBytes) {
+        this.finish(`snapshot file has ${sentBytes} bytes, not ${this.#snapshot.sizeBytes}`);
+        return;
+      }
+      this.#isSent = true;
+      this.#movedMs = this.#around.clock.monotonicMs();
+      request.addTrailers({ [CHECKSUM_TRAILER]: checksum.toString(16).padStart(8, "0") });
+      request.end();
+    });
+  }
+
+  /** The other side may take long to sync what it got, but not to take what we send. */
+  #watch(): void {
+    this.#stalls = this.#around.timers.after(LINK_TIMEOUT_MS, () => {
+      const limitMs = this.#isSent ? SNAPSHOT_ANSWER_MS : 6 * LINK_TIMEOUT_MS;
+      if (this.#around.clock.monotonicMs() - this.#movedMs > limitMs) this.finish("i/o timeout");
+      else this.#watch();
+    });
+  }
+
+  /** null: it has arrived and been taken. Later calls do nothing. */
+  finish(problem: string | null): void {
+    if (this.#isFinished) return;
+    this.#isFinished = true;
+    this.#ended();
+    const { log, news } = this.#around;
+    const { to } = this.#snapshot.message;
+    this.#stalls?.cancel();
+    this.#file.destroy();
+    this.#request.destroy();
+    this.#snapshot.release();
+    if (problem === null) {
+      this.#peer.status.activate();
+      log.info("sent database snapshot", this.#fields());
+      news.snapshotEnded(to, "finished");
+    } else {
+      log.warn("failed to send database snapshot", { ...this.#fields(), error: problem });
+      this.#peer.picker.unreachable(this.#url);
+      this.#peer.status.deactivate("post sendMsgSnap", problem);
+      news.unreachable(to);
+      news.snapshotEnded(to, "failed");
+    }
+  }
+
+  #fields(): Record<string, unknown> {
+    const { message, sizeBytes } = this.#snapshot;
+    return {
+      "snapshot-index": message.snapshot?.metadata.index ?? 0,
+      "remote-peer-id": idText(message.to),
+      bytes: sizeBytes,
+    };
+  }
+}

@@ -1,0 +1,196 @@
+/**
+ * One of the two streams to a member, seen from us who write: the member has dialled us, and our messages are the body of
+ * an answer that never ends.
+ *
+ *   detached ── attach ──▶ attached: offer … flush, offer … flush, heartbeat … ── error, silence, detach ──▶ detached
+ *
+ * The messages of a turn are encoded into one buffer and written once. While the socket is full they wait, at most
+ * STREAM_QUEUE_MESSAGES and STREAM_QUEUE_BYTES of them; what does not fit is refused, and raft learns that the member is
+ * unreachable. So a member that does not read costs the queue and STREAM_BACKLOG_BYTES, however long it stays away.
+ *
+ * Shape: `offer` and `flush` run per message and per turn; neither makes a closure or a promise.
+ */
+import type { ServerResponse } from "node:http";
+import { idText } from "@quorate/membership";
+import { type Message, messageSizeBytes, type NodeId } from "@quorate/raft";
+import {
+  LINK_TIMEOUT_MS,
+  STREAM_BACKLOG_BYTES,
+  STREAM_QUEUE_BYTES,
+  STREAM_QUEUE_MESSAGES,
+  STREAM_WRITE_BYTES,
+} from "./limits.ts";
+import type { FrameEncoder } from "./message-frames.ts";
+import type { PeerStatus } from "./peer-status.ts";
+import type { PeerSurroundings } from "./peer-surroundings.ts";
+
+export type StreamKind = "stream MsgApp v2" | "stream Message";
+
+export class StreamWriter {
+  readonly #kind: StreamKind;
+  readonly #peer: NodeId;
+  readonly #around: PeerSurroundings;
+  readonly #status: PeerStatus;
+  readonly #makeEncoder: () => FrameEncoder;
+  #response: ServerResponse | null = null;
+  #encoder: FrameEncoder;
+
+  /** Waiting messages and their encoded sizes, from `#head` on. */
+  #messages: Message[] = [];
+  #sizes: number[] = [];
+  #head = 0;
+  #queuedBytes = 0;
+
+  /** Bytes of each write the socket has not taken yet, in order; their sum; when it last took one. */
+  readonly #pending: number[] = [];
+  #pendingBytes = 0;
+  #tookMs = 0;
+  #onWritten: (error?: Error | null) => void = () => {};
+
+  constructor(
+    kind: StreamKind,
+    peer: NodeId,
+    around: PeerSurroundings,
+    status: PeerStatus,
+    makeEncoder: () => FrameEncoder,
+  ) {
+    this.#kind = kind;
+    this.#peer = peer;
+    this.#around = around;
+    this.#status = status;
+    this.#makeEncoder = makeEncoder;
+    this.#encoder = makeEncoder();
+  }
+
+  get isAttached(): boolean {
+    return this.#response !== null;
+  }
+
+  /** Bytes waiting to be encoded; what the socket holds is bounded apart. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /** The answer's head has been sent. Replaces, and closes, the connection there was. */
+  attach(response: ServerResponse): void {
+    if (this.#response !== null) {
+      this.#around.log.warn("closed TCP streaming connection with remote peer", this.#fields());
+      this.#detach(this.#response);
+    }
+    this.#response = response;
+    this.#encoder = this.#makeEncoder();
+    this.#tookMs = this.#around.clock.monotonicMs();
+    this.#onWritten = (error) => {
+      if (this.#response === response && (error === null || error === undefined)) this.#written();
+    };
+    response.on("error", (error) => this.#lost(response, error.message));
+    response.on("close", () => this.#lost(response, "connection closed"));
+    this.#status.activate();
+    this.#around.log.info("established TCP streaming connection with remote peer", this.#fields());
+  }
+
+  /** False: the queue is full, the message is not taken. Only while attached. */
+  offer(message: Message): boolean {
+    const size = this.#encoder.mostBytes(message, messageSizeBytes(message));
+    const count = this.#messages.length - this.#head;
+    // A message alone may have any size: raft makes one of a single large entry.
+    if (count >= STREAM_QUEUE_MESSAGES || (count > 0 && this.#queuedBytes + size > STREAM_QUEUE_BYTES)) return false;
+    this.#messages.push(message);
+    this.#sizes.push(size);
+    this.#queuedBytes += size;
+    return true;
+  }
+
+  flush(): void {
+    const response = this.#response;
+    if (response === null) return;
+    while (this.#head < this.#messages.length && this.#pendingBytes < STREAM_BACKLOG_BYTES) {
+      this.#write(response, this.#encodeNext());
+    }
+  }
+
+  /** Called every LINK_HEARTBEAT_MS. */
+  heartbeat(): void {
+    const response = this.#response;
+    if (response === null) return;
+    // A large write needs longer than a small one.
+    const limitMs = LINK_TIMEOUT_MS * Math.max(1, Math.ceil(this.#pendingBytes / STREAM_BACKLOG_BYTES));
+    if (this.#pending.length > 0 && this.#around.clock.monotonicMs() - this.#tookMs > limitMs) {
+      this.#lost(response, "i/o timeout");
+    } else if (this.#pending.length === 0) {
+      this.#write(response, this.#encoder.linkHeartbeat);
+    }
+  }
+
+  /** Closes the connection, if there is one; the member is not told to be unreachable. */
+  close(): void {
+    if (this.#response === null) return;
+    this.#around.log.warn("closed TCP streaming connection with remote peer", this.#fields());
+    this.#detach(this.#response);
+  }
+
+  #encodeNext(): Buffer {
+    const messages = this.#messages;
+    let size = 0;
+    let end = this.#head;
+    do {
+      size += this.#sizes[end++]!;
+    } while (end < messages.length && size + this.#sizes[end]! <= STREAM_WRITE_BYTES);
+    const into = Buffer.allocUnsafe(size);
+    let at = 0;
+    for (let i = this.#head; i < end; i++) at = this.#encoder.write(messages[i]!, into, at);
+    this.#queuedBytes -= size;
+    this.#head = end;
+    if (end === messages.length) {
+      messages.length = 0;
+      this.#sizes.length = 0;
+      this.#head = 0;
+    } else if (end > STREAM_QUEUE_MESSAGES) {
+      messages.splice(0, end);
+      this.#sizes.splice(0, end);
+      this.#head = 0;
+    }
+    return into.subarray(0, at);
+  }
+
+  #write(response: ServerResponse, bytes: Buffer): void {
+    if (this.#pending.length === 0) this.#tookMs = this.#around.clock.monotonicMs();
+    this.#pending.push(bytes.length);
+    this.#pendingBytes += bytes.length;
+    response.write(bytes, this.#onWritten);
+  }
+
+  #written(): void {
+    this.#pendingBytes -= this.#pending.shift()!;
+    this.#tookMs = this.#around.clock.monotonicMs();
+    if (this.#head < this.#messages.length) this.flush();
+  }
+
+  #lost(response: ServerResponse, reason: string): void {
+    if (this.#response !== response) return;
+    this.#status.deactivate(`write ${this.#kind}`, reason);
+    this.#around.log.warn("lost TCP streaming connection with remote peer", { ...this.#fields(), error: reason });
+    this.#detach(response);
+  }
+
+  /** What was queued, and what the socket had not delivered, is lost. */
+  #detach(response: ServerResponse): void {
+    this.#response = null;
+    this.#messages.length = 0;
+    this.#sizes.length = 0;
+    this.#head = 0;
+    this.#queuedBytes = 0;
+    this.#pending.length = 0;
+    this.#pendingBytes = 0;
+    response.destroy();
+    this.#around.news.unreachable(this.#peer);
+  }
+
+  #fields(): Record<string, string> {
+    return {
+      "stream-writer-type": this.#kind,
+      "local-member-id": idText(this.#around.local.memberId),
+      "remote-peer-id": idText(this.#peer),
+    };
+  }
+}
