@@ -25,6 +25,8 @@ export interface PeerNews {
   /** Checks the message and hands it to raft. `via`: the member at the other end of the stream, null if not known. */
   received(message: Message, via: NodeId | null): Received;
   unreachable(id: NodeId): void;
+  /** It was there, and now nobody listens at its address. */
+  gone(id: NodeId): void;
   snapshotEnded(id: NodeId, status: "finished" | "failed"): void;
   openSnapshot(message: Message, done: (error: Error | null, snapshot: OutgoingSnapshot | null) => void): void;
   removedFromCluster(): void;

@@ -68,6 +68,9 @@ export class StreamReader {
     request.destroy();
   }
 
+  /** A stream was open since we last said that nobody listens there any more. */
+  #wasRead = false;
+
   #dial(): void {
     const { clock, dialer, local, log } = this.#around;
     const url = this.#picker.pick();
@@ -84,7 +87,13 @@ export class StreamReader {
     // From the first moment on: a member that takes the connection and says nothing is as silent as one that stops.
     this.#heardMs = this.#dialledMs;
     this.#onEnd = (reason) => this.#failed(request, url, reason);
-    request.on("error", (error) => this.#endOf(request, error.message));
+    request.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ECONNREFUSED" && this.#wasRead) {
+        this.#wasRead = false;
+        this.#around.news.gone(this.#peer);
+      }
+      this.#endOf(request, error.message);
+    });
     request.on("close", () => this.#endOf(request, "connection closed"));
     request.on("socket", (socket) => {
       const heard = (): void => {
@@ -121,6 +130,7 @@ export class StreamReader {
     const decoder: FrameDecoder =
       this.#kind === "stream Message" ? new MessageDecoder() : new AppendDecoder(local.memberId, this.#peer);
     this.#status.activate();
+    this.#wasRead = true;
     log.info("established TCP streaming connection with remote peer", this.#fields());
     this.#onEnd = (error) => {
       if (!this.#ended(request)) return;

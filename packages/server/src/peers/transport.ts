@@ -242,6 +242,10 @@ export class PeerTransport implements PeerNetwork, PeerNews {
   }
 
   /** @internal */
+  gone(id: NodeId): void {
+    if (!this.#isStopped) this.#owner.peerGone(id);
+  }
+
   unreachable(id: NodeId): void {
     this.#unreachable.add(id);
     this.#tellLater();
