@@ -171,6 +171,7 @@ class SimCluster implements SimNodeOwner {
 
   ended(node: SimNode, process: SimProcess): void {
     this.#invariants.ended(node.id);
+    this.#network.ended(node.id);
     this.#workload.processEnded(process);
     this.#roles.delete(node.id);
   }

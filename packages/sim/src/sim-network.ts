@@ -11,7 +11,17 @@
  * are never doubled, because nothing removes the copy: a transport that repeats them would break the promise to clients.
  */
 import { Buffer } from "node:buffer";
-import { decodeMessage, encodeMessage, type Message, MessageType, type NodeId } from "@quorate/raft";
+import {
+  decodeMessage,
+  encodeMessage,
+  LocalMessageFromPeer,
+  MalformedMessage,
+  type Message,
+  MessageType,
+  type NodeId,
+  ProposalDropped,
+  UnknownPeer,
+} from "@quorate/raft";
 import type { OutgoingSnapshot, PeerNetwork, PeerNetworkOwner } from "@quorate/server/testing";
 import type { SimDisk } from "@quorate/wal/testing";
 import type { Random } from "@quorate/world";
@@ -90,6 +100,19 @@ export class SimNetwork {
     this.#link(from, to).isCut = true;
     this.#endpoints.get(from)?.connectionBroke(to);
     this.#endpoints.get(to)?.connectionBroke(from);
+  }
+
+  /**
+   * A member's process has ended: who is connected with it may notice at once, or not at all. Sometimes somebody believes
+   * it of a member that is well.
+   */
+  ended(id: NodeId): void {
+    const believed = this.#oneIn(10) ? [...this.#endpoints.keys()][this.#random.below(this.#endpoints.size)]! : id;
+    for (const other of this.#endpoints.keys()) {
+      if (other === believed || this.isCut(other, id) || this.isCut(id, other) || this.#oneIn(3)) continue;
+      const { delayMs } = this.pace;
+      this.#time.after(delayMs, () => this.#listening(other)?.gone(believed));
+    }
   }
 
   healAll(): void {
@@ -266,7 +289,11 @@ class SimEndpoint implements PeerNetwork {
         return;
       }
       if (this.#peers.get(message.from) === null) this.#peers.set(message.from, this.host.process.monotonicMs());
-      this.#owner.step(message);
+      try {
+        this.#owner.step(message);
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+      }
     });
   }
 
@@ -275,6 +302,12 @@ class SimEndpoint implements PeerNetwork {
       if (this.#owner.isRemoved(message.from)) from.#tell(() => from.#owner.removedFromCluster());
       else this.#owner.receiveSnapshot(message, path, done);
     });
+  }
+
+  gone(id: NodeId): void {
+    if (!this.#peers.has(id)) return;
+    this.connectionBroke(id);
+    this.#tell(() => this.#owner.peerGone(id));
   }
 
   unreachable(id: NodeId): void {
@@ -302,6 +335,16 @@ class SimEndpoint implements PeerNetwork {
       if (!this.isStopped) what();
     });
   }
+}
+
+/** What a member may say to a message by the contract of PeerNetworkOwner. */
+function isRefusal(error: unknown): boolean {
+  return (
+    error instanceof MalformedMessage ||
+    error instanceof LocalMessageFromPeer ||
+    error instanceof UnknownPeer ||
+    error instanceof ProposalDropped
+  );
 }
 
 function store(disk: SimDisk, path: string, bytes: Uint8Array): void {
