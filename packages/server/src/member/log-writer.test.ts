@@ -81,6 +81,19 @@ test("of two marks that wait the newer is written, and one that is not newer tha
   assert.equal(writer.markedIndex, 5);
 });
 
+test("a mark goes after the save that waited before it, whose entries its hard state speaks of", () => {
+  const { log, writer } = make();
+  writer.save([], state(3), () => {});
+  writer.mark(mark(2), state(3), () => {});
+  log.end();
+  writer.save([], state(7), () => {});
+  writer.mark(mark(3), state(7), () => {});
+  log.end();
+  log.end();
+  log.end();
+  assert.deepEqual(log.calls, ["save 3", "mark 2 (3)", "release 2", "save 7", "mark 3 (7)", "release 3"]);
+});
+
 test("idle is when nothing is written and nothing waits", () => {
   const { log, writer, heard } = make();
   writer.whenIdle(() => heard.push("at once"));

@@ -5,6 +5,9 @@
  *   save ──▶ idle? ── yes ─▶ write        a mark waits for the save under way, a save for the mark
  *   replace: the log begins anew behind a snapshot from the leader; no save is under way, a waiting mark is of no use any more
  *
+ * What waits is written in the order in which it came, because each hard state was taken at that moment: the log refuses one
+ * that speaks of entries which are still to come, or that goes back.
+ *
  * A mark says that storage has everything up to an index, durably; only when the mark is durable itself are the segments
  * behind it given up (known failures SN-01, WA-18).
  */
@@ -36,6 +39,8 @@ export class LogWriter implements DurableLog {
   #isBusy = false;
   #save: WaitingSave | null = null;
   #mark: WaitingMark | null = null;
+  /** The waiting mark's hard state speaks of entries that the waiting save brings. */
+  #isSaveFirst = false;
   #idleWaiters: (() => void)[] = [];
   #markedIndex: number;
   readonly #onSaved: Done = (error) => this.#saved(error);
@@ -73,6 +78,7 @@ export class LogWriter implements DurableLog {
     }
     this.#markedIndex = mark.index;
     this.#mark = { mark, hardState, done };
+    this.#isSaveFirst = this.#save !== null;
     if (!this.#isBusy) this.#next();
   }
 
@@ -116,7 +122,7 @@ export class LogWriter implements DurableLog {
       done(error);
       return;
     }
-    // A waiting mark goes first: `done` begins the next save, and under load there always is one.
+    // A waiting mark goes before the next save, which `done` begins: under load there always is one.
     this.#isBusy = false;
     if (this.#mark !== null) this.#next();
     done(null);
@@ -136,7 +142,7 @@ export class LogWriter implements DurableLog {
   }
 
   #next(): void {
-    if (this.#mark !== null) {
+    if (this.#mark !== null && !this.#isSaveFirst) {
       const { mark, hardState, done } = this.#mark;
       this.#mark = null;
       this.#isBusy = true;
@@ -144,6 +150,7 @@ export class LogWriter implements DurableLog {
     } else if (this.#save !== null) {
       const { entries, hardState, done } = this.#save;
       this.#save = null;
+      this.#isSaveFirst = false;
       this.#begin(entries, hardState, done);
     } else {
       const waiters = this.#idleWaiters;
