@@ -39,11 +39,15 @@ test("what is not well-formed is a usage error in Go's words", () => {
 test("gates that do not fit together, or have no effect here, are refused by name", () => {
   assert.throws(
     () => configWith("LeaseCheckpointPersist=true"),
-    new ConfigError(
-      "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint",
-    ),
+    new ConfigError("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint"),
   );
-  for (const name of ["CompactHashCheck", "InitialCorruptCheck", "StopGRPCServiceOnDefrag", "SetMemberLocalAddr", "PriorityRequest"]) {
+  for (const name of [
+    "CompactHashCheck",
+    "InitialCorruptCheck",
+    "StopGRPCServiceOnDefrag",
+    "SetMemberLocalAddr",
+    "PriorityRequest",
+  ]) {
     assert.throws(
       () => configWith(`${name}=true`),
       new ConfigError(`feature gate ${name} is not supported by this version of quorate`),

@@ -53,7 +53,13 @@ test("times without a leader, and of our own elections, are remembered", () => {
 });
 
 test("a proposal that ran out of time is told the likeliest reason", () => {
-  const table: { name: string; leader: bigint; elections?: number; connected: Record<string, number>; reason: string }[] = [
+  const table: {
+    name: string;
+    leader: bigint;
+    elections?: number;
+    connected: Record<string, number>;
+    reason: string;
+  }[] = [
     { name: "no leader", leader: 0n, connected: {}, reason: "Timeout" },
     { name: "leader reached all the time", leader: 2n, connected: { 2: 4999 }, reason: "Timeout" },
     { name: "leader reached since it began", leader: 2n, connected: { 2: 5000 }, reason: "TimeoutConnectionLost" },

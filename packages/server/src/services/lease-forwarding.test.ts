@@ -56,13 +56,7 @@ test("a follower's keep-alives are the leader's to answer, in the order they cam
 test("the time a lease has left is the same on every member, and -1 for one that is not there", async () => {
   const cluster = await SimulatedCluster.serving(3);
   grant(cluster, cluster.leader, 7, 60);
-  cluster.call(
-    cluster.leader,
-    "/etcdserverpb.KV/Put",
-    PutRequest,
-    { key: Buffer.from("a"), lease: 7n },
-    PutResponse,
-  );
+  cluster.call(cluster.leader, "/etcdserverpb.KV/Put", PutRequest, { key: Buffer.from("a"), lease: 7n }, PutResponse);
   cluster.advance(10_500);
   for (const machine of cluster.machines) {
     const { TTL, grantedTTL, keys, header } = timeToLive(cluster, machine, 7);

@@ -10,12 +10,7 @@ import {
   PutRequest,
   PutResponse,
 } from "@quorate/api/messages";
-import type {
-  DowngradeOutcome,
-  HashKvOutcome,
-  KeepAliveOutcome,
-  TimeToLiveOutcome,
-} from "../peers/peer-requests.ts";
+import type { DowngradeOutcome, HashKvOutcome, KeepAliveOutcome, TimeToLiveOutcome } from "../peers/peer-requests.ts";
 import { type ClusterMachine, SimulatedCluster } from "../testing/simulated-cluster.ts";
 
 function put(cluster: SimulatedCluster, key: string, lease = 0n): void {
