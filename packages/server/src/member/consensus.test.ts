@@ -601,7 +601,8 @@ test("a leader whose log does not answer for an election timeout falls silent", 
 
 test("a configuration change waits for a leader and is proposed then", () => {
   const bench = new Bench([1n]);
-  bench.consensus.proposeConfChange({ id: 7n, type: ConfChangeType.AddNode, nodeId: 2n, context: new Uint8Array(0) });
+  const change = { id: 7n, type: ConfChangeType.AddNode, nodeId: 2n, context: new Uint8Array(0) };
+  bench.consensus.proposeConfChange(change, () => true);
   bench.turn();
   assert.deepEqual(bench.saves, []);
   bench.lead();

@@ -473,7 +473,8 @@ export class Member implements ConsensusOwner {
     }
     this.#pendingChanges.set(idLow, pending);
     const id = (BigInt(this.ids.high) << 48n) | BigInt(idLow);
-    this.#consensus.proposeConfChange({ id, ...encodeChange(change) });
+    const isWanted = (): boolean => this.#pendingChanges.has(idLow) && call?.isOpen !== false;
+    this.#consensus.proposeConfChange({ id, ...encodeChange(change) }, isWanted);
   }
 
   /**
