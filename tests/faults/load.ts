@@ -328,9 +328,9 @@ export class Watcher {
         this.#seen = Math.max(this.#seen, revision);
       },
       ended: (error) => {
-        calls.close();
         if (error instanceof RpcError) setTimeout(() => this.#follow(), PAUSE_AFTER_FAILURE_MS);
         else this.#error = error;
+        calls.close();
       },
     });
   }
@@ -340,7 +340,7 @@ interface WatchHandler {
   events(events: WatchEvent[]): void;
   /** There will be no more events up to this revision. */
   progress(revision: number): void;
-  /** RpcError: the stream has ended; any other: an answer made no sense. */
+  /** Nothing follows. RpcError: the stream has ended; any other: an answer made no sense. */
   ended(error: Error): void;
 }
 
@@ -349,7 +349,7 @@ function watch(calls: Calls, startRevision: number, handler: WatchHandler): void
     "etcdserverpb.Watch/Watch",
     WatchResponse,
     ({ header, created, canceled, cancelReason, events }) => {
-      if (canceled) handler.ended(new Error(`the watch was cancelled: ${cancelReason}`));
+      if (canceled) end(new Error(`the watch was cancelled: ${cancelReason}`));
       if (events.length === 0) {
         if (!created && !canceled) handler.progress(header!.revision);
         return;
@@ -362,11 +362,15 @@ function watch(calls: Calls, startRevision: number, handler: WatchHandler): void
         })),
       );
     },
-    (error) => {
-      clearInterval(asking);
-      handler.ended(error ?? new Error("the watch ended without an error"));
-    },
+    (error) => end(error ?? new Error("the watch ended without an error")),
   );
+  let isOver = false;
+  const end = (error: Error): void => {
+    if (isOver) return;
+    isOver = true;
+    clearInterval(asking);
+    handler.ended(error);
+  };
   const asking = setInterval(() => send(call, WatchRequest, { progressRequest: {} }), PROGRESS_MS);
   const createRequest = { key: Buffer.from(LOAD_START), rangeEnd: Buffer.from(LOAD_END), startRevision };
   send(call, WatchRequest, { createRequest });

@@ -89,19 +89,16 @@ class Line {
 
   send(arrive: () => void): void {
     this.#underway.push({ due: performance.now() + this.#delay(), arrive });
-    if (this.#underway.length === 1) this.#wait();
+    if (this.#underway.length === 1) this.#waitForFirst();
   }
 
-  #wait(): void {
-    const next = this.#underway[0];
-    if (next === undefined) return;
-    setTimeout(
-      () => {
-        this.#underway.shift();
-        next.arrive();
-        this.#wait();
-      },
-      Math.max(0, next.due - performance.now()),
-    );
+  #waitForFirst(): void {
+    const { due, arrive } = this.#underway[0]!;
+    const arrives = (): void => {
+      arrive();
+      this.#underway.shift();
+      if (this.#underway.length > 0) this.#waitForFirst();
+    };
+    setTimeout(arrives, Math.max(0, due - performance.now()));
   }
 }
