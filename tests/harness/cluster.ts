@@ -79,6 +79,10 @@ export class Cluster {
   /** Every member there ever was. */
   readonly #all: ClusterMember[] = [];
   readonly #guests: { abandon(): void }[] = [];
+  /** A test that ends without cleaning up, because it took too long, leaves no processes behind. */
+  readonly #atExit = (): void => {
+    for (const member of this.#all) member.killNow();
+  };
 
   private constructor({ network, flags }: ClusterOptions) {
     this.network = network ?? new LoopbackNetwork();
@@ -87,6 +91,7 @@ export class Cluster {
     const disk = join(import.meta.dirname, "../../node_modules/.cache");
     mkdirSync(disk, { recursive: true });
     this.#root = mkdtempSync(join(disk, "faults-"));
+    process.once("exit", this.#atExit);
   }
 
   /** Nothing is started. */
@@ -119,8 +124,10 @@ export class Cluster {
     await until("all running members are healthy", async () => {
       const healthy = await Promise.all(this.running.map((member) => member.isHealthy()));
       if (healthy.includes(false)) return false;
-      const statuses = await Promise.all(this.running.map((member) => member.status()));
-      return statuses.every(({ leader }) => leader !== 0n && leader === statuses[0]!.leader);
+      const statuses = await Promise.all(this.running.map((member) => member.status().catch(() => null)));
+      return statuses.every(
+        (status) => status !== null && status.leader === statuses[0]!.leader && status.leader !== 0n,
+      );
     });
   }
 
@@ -146,7 +153,10 @@ export class Cluster {
     const leader = await this.leader();
     if (leader === member) return;
     const method = "etcdserverpb.Maintenance/MoveLeader";
-    await leader.calls.unary(method, MoveLeaderRequest, MoveLeaderResponse, { targetID: await member.id() });
+    const request = { targetID: await member.id() };
+    await leader.calls.unary(method, MoveLeaderRequest, MoveLeaderResponse, request, {
+      deadlineMs: performance.now() + 10_000,
+    });
     await this.untilHealthy();
   }
 
@@ -252,6 +262,7 @@ export class Cluster {
   }
 
   async dispose(): Promise<void> {
+    process.off("exit", this.#atExit);
     for (const guest of this.#guests) guest.abandon();
     await Promise.all(this.#all.map((member) => member.dispose()));
     this.network.dispose();
@@ -334,6 +345,11 @@ export class ClusterMember {
     const exited = this.exited();
     this.#child!.kill(signal);
     return exited;
+  }
+
+  /** Without waiting for the end. */
+  killNow(): void {
+    this.#child?.kill("SIGKILL");
   }
 
   /** Resolves once it has ended, however. */
