@@ -189,7 +189,10 @@ export class SimNetwork {
         return;
       }
       const path = `${target.host.snapshotDirectory}/received-${++this.#snapshotCount}.snap.db`;
-      store(target.host.disk, path, file);
+      if (!store(target.host.disk, path, file)) {
+        from.snapshotEnded(to, snapshot, "failed");
+        return;
+      }
       target.receiveSnapshot(from, decodeMessage(Buffer.from(bytes)), path, (error) =>
         from.snapshotEnded(to, snapshot, error === null ? "finished" : "failed"),
       );
@@ -347,10 +350,17 @@ function isRefusal(error: unknown): boolean {
   );
 }
 
-function store(disk: SimDisk, path: string, bytes: Uint8Array): void {
-  const file = disk.open(path, "create");
-  file.write(bytes, 0, bytes.length, 0);
-  file.sync();
-  file.close();
-  disk.syncDirectory(path.slice(0, path.lastIndexOf("/")));
+/** False if the disk does not take it. */
+function store(disk: SimDisk, path: string, bytes: Uint8Array): boolean {
+  try {
+    const file = disk.open(path, "create");
+    file.write(bytes, 0, bytes.length, 0);
+    file.sync();
+    file.close();
+    disk.syncDirectory(path.slice(0, path.lastIndexOf("/")));
+    return true;
+  } catch (error) {
+    if ((error as { code?: unknown }).code === undefined) throw error;
+    return false;
+  }
 }

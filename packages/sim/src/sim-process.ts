@@ -21,6 +21,8 @@ export interface MachinePace {
 const EPOCH_MS = 1_700_000_000_000;
 /** A turn of the event loop takes up to this long. */
 const TURN_MS = 0.05;
+/** What takes longer on a disk is a disk that does not come back, which is another fault. */
+const LONGEST_MS = 3000;
 
 export class SimProcess implements Clock, Timers, Suspendable {
   readonly #time: SimTime;
@@ -117,11 +119,11 @@ export class SimProcess implements Clock, Timers, Suspendable {
     }
   }
 
-  /** Between a third and three times the middle, mostly below it. */
+  /** Between a third and three times the middle, mostly below it, or stalled. */
   #takes(middleMs: number): number {
     const { stallOneIn } = this.#pace;
     const isStalled = stallOneIn > 0 && this.#random.below(stallOneIn) === 0;
     const factor = 0.3 + (this.#random.below(1000) / 1000) ** 3 * 2.7;
-    return middleMs * factor * (isStalled ? 100 : 1);
+    return Math.min(LONGEST_MS, middleMs * factor * (isStalled ? 100 : 1));
   }
 }

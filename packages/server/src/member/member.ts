@@ -326,7 +326,8 @@ export class Member implements ConsensusOwner {
     for (const pending of this.#pendingChanges.values()) pending.handler.failed(pending, "Stopped");
     this.#pendingChanges.clear();
     this.#owner.flush();
-    this.#writeBehind.close(done);
+    // A snapshot that is being installed replaces the state first: what is closed is what is there afterwards.
+    this.#logWriter.whenIdle(() => this.#writeBehind.close(done));
   }
 
   // --- for services
