@@ -30,6 +30,7 @@ import {
   LocalMessageFromPeer,
   type MemoryLogStorage,
   type Message,
+  MessageType,
   NO_NODE,
   type NodeId,
   type ProgressStatus,
@@ -390,7 +391,7 @@ export class Consensus {
       for (const message of ready.messages) {
         if (message.to === LOCAL_APPEND_THREAD) this.#appends.push(message);
         else if (isLocalThread(message.to)) applying = message;
-        else this.#owner.send(message);
+        else if (!keepsFollowers(message) || !this.#isStalled()) this.#owner.send(message);
       }
       // The disk and the other members start first and work while the entries that are already committed are applied.
       this.#pumpAppends();
@@ -462,7 +463,10 @@ export class Consensus {
     }
   }
 
-  /** The log has not answered for longer than others would wait for a leader. */
+  /**
+   * The log has not answered for longer than others would wait for a leader. Whatever clients or followers make us say then
+   * would keep the others from electing one, so it goes unsaid as if it were lost on the way.
+   */
   #isStalled(): boolean {
     const isStalled =
       this.#role === Role.Leader && this.#isSaving && this.#clock.monotonicMs() - this.#savingSinceMs >= this.#stallMs;
@@ -516,6 +520,11 @@ function isTaken(propose: () => void): boolean {
     if (error instanceof ProposalDropped) return false;
     throw error;
   }
+}
+
+/** Whoever gets it takes it as a sign of the leader's life, and gets another one soon. */
+function keepsFollowers({ type }: Message): boolean {
+  return type === MessageType.App || type === MessageType.Heartbeat;
 }
 
 /** What the last of these messages that speaks of the hard state says; null if none does. */

@@ -5,9 +5,6 @@
  *   save ──▶ idle? ── yes ─▶ write        a mark waits for the save under way, a save for the mark
  *   replace: the log begins anew behind a snapshot from the leader; no save is under way, a waiting mark is of no use any more
  *
- * What waits is written in the order in which it came, because each hard state was taken at that moment: the log refuses one
- * that speaks of entries which are still to come, or that goes back.
- *
  * A mark says that storage has everything up to an index, durably; only when the mark is durable itself are the segments
  * behind it given up (known failures SN-01, WA-18).
  */
@@ -39,8 +36,6 @@ export class LogWriter implements DurableLog {
   #isBusy = false;
   #save: WaitingSave | null = null;
   #mark: WaitingMark | null = null;
-  /** The waiting mark's hard state speaks of entries that the waiting save brings. */
-  #isSaveFirst = false;
   #idleWaiters: (() => void)[] = [];
   #markedIndex: number;
   readonly #onSaved: Done = (error) => this.#saved(error);
@@ -78,7 +73,6 @@ export class LogWriter implements DurableLog {
     }
     this.#markedIndex = mark.index;
     this.#mark = { mark, hardState, done };
-    this.#isSaveFirst = this.#save !== null;
     if (!this.#isBusy) this.#next();
   }
 
@@ -141,17 +135,20 @@ export class LogWriter implements DurableLog {
     if (!this.#isBusy) this.#next();
   }
 
+  /**
+   * A save that waits did so for a mark. If another mark waits as well, it may know of the save's hard state, which speaks
+   * of the save's entries: so the save goes first.
+   */
   #next(): void {
-    if (this.#mark !== null && !this.#isSaveFirst) {
+    if (this.#save !== null) {
+      const { entries, hardState, done } = this.#save;
+      this.#save = null;
+      this.#begin(entries, hardState, done);
+    } else if (this.#mark !== null) {
       const { mark, hardState, done } = this.#mark;
       this.#mark = null;
       this.#isBusy = true;
       this.#attempt(() => this.#wal.saveSnapshotMark(mark, hardState, (error) => this.#marked(mark, done, error)));
-    } else if (this.#save !== null) {
-      const { entries, hardState, done } = this.#save;
-      this.#save = null;
-      this.#isSaveFirst = false;
-      this.#begin(entries, hardState, done);
     } else {
       const waiters = this.#idleWaiters;
       this.#idleWaiters = [];
