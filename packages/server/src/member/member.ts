@@ -243,6 +243,7 @@ export class Member implements ConsensusOwner {
       { ...options, clusterId: this.membership.clusterId, memberId: parts.id, databases: parts.databases },
       {
         state: () => this.#state,
+        commitIndex: () => this.commitIndex,
         stepSnapshot: (message) => {
           this.#consensus.step(message);
           return this.#consensus.isInstalling(message.snapshot!.metadata.index);
