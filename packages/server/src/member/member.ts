@@ -326,7 +326,8 @@ export class Member implements ConsensusOwner {
     for (const pending of this.#pendingChanges.values()) pending.handler.failed(pending, "Stopped");
     this.#pendingChanges.clear();
     this.#owner.flush();
-    this.#writeBehind.close(done);
+    // A snapshot that takes the log's place brings a state of its own to close.
+    this.#logWriter.whenIdle(() => this.#writeBehind.close(done));
   }
 
   // --- for services
@@ -602,12 +603,13 @@ export class Member implements ConsensusOwner {
     const startedMs = clock.monotonicMs();
     log.info("applying snapshot", { "current-applied-index": this.appliedIndex, "incoming-index": metadata.index });
     const state = this.#snapshots.take(metadata);
-    const waiters = this.#writeBehind.abandon();
+    const replaced = this.#writeBehind;
+    replaced.abandon();
     this.#compaction.stop();
     const mark = { ...metadata, confState: Buffer.from(confStateJson(metadata.confState)) };
     this.#logWriter.replace(mark, hardState, () => {
       this.#replaceState(state, metadata);
-      for (const waiter of waiters) waiter();
+      for (const waiter of replaced.takeWaiters()) waiter();
       done();
       log.info("applied snapshot", { "applied-index": metadata.index, "took-ms": clock.monotonicMs() - startedMs });
     });
@@ -913,12 +915,13 @@ export class Member implements ConsensusOwner {
       term,
       confState: state.confState,
     });
+    this.#parts.databases.discard(old.backend.storage);
+    if (this.#isStopping) return;
     for (const peer of old.membership.members()) {
       if (peer.id !== this.id && state.membership.member(peer.id) === undefined) this.network.removePeer(peer.id);
     }
     for (const peer of state.membership.members()) this.#addPeer(peer);
     if (state.membership.isRemoved(this.id)) this.#removedFromCluster();
-    this.#parts.databases.discard(old.backend.storage);
     this.#compaction.run();
     this.#becomeReady();
     this.replayWatchers();

@@ -69,3 +69,50 @@ test("a snapshot that has been installed or is behind us is of no use, and nothi
   assert.equal(follower.failure, null);
   assert.equal(follower.member.appliedIndex, cluster.leader.member.appliedIndex);
 });
+
+/** Everything goes on until the follower's log is about to be replaced; the write is under way then. */
+function untilReplacing(cluster: SimulatedCluster, follower: ClusterMachine): void {
+  const { wal } = follower.parts;
+  const replace = wal.replaceWithSnapshot.bind(wal);
+  let isReplacing = false;
+  wal.replaceWithSnapshot = (...args) => {
+    isReplacing = true;
+    replace(...args);
+  };
+  cluster.reconnect(follower);
+  for (let i = 0; i < 100_000 && !isReplacing; i++) {
+    let isBusy = cluster.world.runTurn();
+    for (const { disk, databases } of cluster.machines) {
+      if (isReplacing) break;
+      if (disk.pendingCount > 0) {
+        disk.runPending(1);
+        isBusy = true;
+      }
+      if (databases.step()) isBusy = true;
+    }
+    if (!isBusy) cluster.world.fireNext(cluster.world.nowMs + 100);
+  }
+  assert.ok(isReplacing, "the log is being replaced");
+}
+
+test("a stop while a snapshot takes the log's place waits for it and closes what is there then", async () => {
+  const { cluster, follower } = await behind();
+  untilReplacing(cluster, follower);
+  const stopped: (Error | null)[] = [];
+  follower.member.stop((error) => stopped.push(error));
+  cluster.settle();
+  assert.deepEqual(stopped, [null]);
+  assert.equal(follower.failure, null);
+  assert.equal(follower.parts.wal.lastIndex, follower.member.backend.flushedIndex);
+});
+
+test("who asks for a flush while a snapshot takes the log's place hears of it when it has", async () => {
+  const { cluster, follower } = await behind();
+  untilReplacing(cluster, follower);
+  let isFlushed = false;
+  follower.member.whenFlushed(() => {
+    isFlushed = true;
+  });
+  cluster.advance(1000);
+  assert.ok(isFlushed);
+});
