@@ -620,7 +620,8 @@ test("a leader whose log does not answer is not heard of either when clients wri
 
 test("a configuration change waits for a leader and is proposed then", () => {
   const bench = new Bench([1n]);
-  bench.consensus.proposeConfChange({ id: 7n, type: ConfChangeType.AddNode, nodeId: 2n, context: new Uint8Array(0) });
+  const change = { id: 7n, type: ConfChangeType.AddNode, nodeId: 2n, context: new Uint8Array(0) };
+  bench.consensus.proposeConfChange(change, () => true);
   bench.turn();
   assert.deepEqual(bench.saves, []);
   bench.lead();

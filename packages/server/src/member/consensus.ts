@@ -110,7 +110,7 @@ export class Consensus {
 
   #proposals: Proposal[] = [];
   /** Changes of the configuration that wait for a leader to be known. */
-  #confChanges: ConfChange[] = [];
+  #confChanges: { readonly change: ConfChange; readonly isWanted: () => boolean }[] = [];
   #isTurnScheduled = false;
   #isInTurn = false;
   #isStopped = false;
@@ -217,9 +217,13 @@ export class Consensus {
     }
   }
 
-  /** Proposed with everything else of this turn; while no leader is known, as soon as one is. */
-  proposeConfChange(change: ConfChange): void {
-    this.#confChanges.push(change);
+  /**
+   * Proposed with everything else of this turn; while no leader is known, as soon as one is, unless nobody wants it by then:
+   * who gave up may have done something else about his cluster since.
+   */
+  proposeConfChange(change: ConfChange, isWanted: () => boolean): void {
+    this.#confChanges = this.#confChanges.filter((each) => each.isWanted());
+    this.#confChanges.push({ change, isWanted });
     this.#schedule();
   }
 
@@ -359,24 +363,23 @@ export class Consensus {
   }
 
   #proposeAll(): void {
-    for (const change of this.#confChanges.splice(0)) {
+    for (const { change, isWanted } of this.#confChanges.splice(0)) {
+      if (!isWanted()) continue;
       if (!isTaken(() => this.#raft.proposeConfChange(change))) this.#owner.changeDropped(change);
     }
     if (this.#proposals.length === 0) return;
     const proposals = this.#proposals;
     this.#proposals = [];
-    const proposed: Proposal[] = [];
     const datas: Uint8Array[] = [];
     for (let i = 0; i < proposals.length; i++) {
       const proposal = proposals[i]!;
       if (proposal.isAbandoned) continue;
       proposal.isProposed = true;
-      proposed.push(proposal);
       datas.push(proposal.data);
     }
     if (datas.length === 0 || isTaken(() => this.#raft.proposeBatch(datas))) return;
     this.#log.warn(`raft dropped ${datas.length} proposals`);
-    this.#owner.proposalsDropped(proposed);
+    this.#owner.proposalsDropped(proposals.filter((each) => each.isProposed));
   }
 
   #drain(): void {

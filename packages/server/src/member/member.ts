@@ -196,6 +196,7 @@ export class Member implements ConsensusOwner {
   readonly #snapshots: SnapshotExchange;
   readonly #leadership: Leadership;
   readonly #appliedWaits: AppliedWaits;
+  readonly #compactionWaits = new Set<(error: "LeaderChanged" | null) => void>();
   /** Replaced as a whole, with what works on it, when a snapshot is installed. */
   #state: AppliedState;
   #applier: Applier;
@@ -326,7 +327,7 @@ export class Member implements ConsensusOwner {
     for (const pending of this.#pendingChanges.values()) pending.handler.failed(pending, "Stopped");
     this.#pendingChanges.clear();
     this.#owner.flush();
-    // A snapshot that takes the log's place brings a state of its own to close.
+    // A snapshot that is being installed replaces the state first: what is closed is what is there afterwards.
     this.#logWriter.whenIdle(() => this.#writeBehind.close(done));
   }
 
@@ -474,7 +475,8 @@ export class Member implements ConsensusOwner {
     }
     this.#pendingChanges.set(idLow, pending);
     const id = (BigInt(this.ids.high) << 48n) | BigInt(idLow);
-    this.#consensus.proposeConfChange({ id, ...encodeChange(change) });
+    const isWanted = (): boolean => this.#pendingChanges.has(idLow) && call?.isOpen !== false;
+    this.#consensus.proposeConfChange({ id, ...encodeChange(change) }, isWanted);
   }
 
   /**
@@ -523,9 +525,14 @@ export class Member implements ConsensusOwner {
     this.#owner.flush();
   };
 
-  /** Calls back when every compaction accepted so far is carried out and flushed. */
-  whenCompacted(done: () => void): void {
-    this.store.whenCompacted({ compacted: () => this.whenFlushed(done) });
+  /** Calls back when every compaction accepted so far is carried out and flushed, or its store has been replaced. */
+  whenCompacted(done: (error: "LeaderChanged" | null) => void): void {
+    this.#compactionWaits.add(done);
+    this.store.whenCompacted({
+      compacted: () => {
+        if (this.#compactionWaits.delete(done)) this.whenFlushed(() => done(null));
+      },
+    });
   }
 
   /** Calls back when everything applied so far is durable in storage. */
@@ -915,6 +922,8 @@ export class Member implements ConsensusOwner {
       term,
       confState: state.confState,
     });
+    for (const done of this.#compactionWaits) done("LeaderChanged");
+    this.#compactionWaits.clear();
     this.#parts.databases.discard(old.backend.storage);
     if (this.#isStopping) return;
     for (const peer of old.membership.members()) {
