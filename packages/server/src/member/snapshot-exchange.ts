@@ -34,6 +34,8 @@ export interface SnapshotExchangeOptions extends AppliedStateOptions {
 export interface SnapshotExchangeOwner {
   /** What a snapshot for others is made of. */
   state(): AppliedState;
+  /** Up to here nothing from the leader is news. */
+  commitIndex(): number;
   /** Hands the message to raft; true if raft has taken the snapshot up and will have it installed. */
   stepSnapshot(message: Message): boolean;
 }
@@ -136,6 +138,14 @@ export class SnapshotExchange {
   receive(message: Message, path: string, done: (error: Error | null) => void): void {
     const { databases } = this.#options;
     const metadata = message.snapshot?.metadata;
+    const isOld = metadata !== undefined && metadata.index <= this.#owner.commitIndex();
+    if (isOld && !this.#isStopped) {
+      // It arrived twice, or too late. Raft tells the leader how far we are, and that is all.
+      databases.removeFile(path);
+      this.#owner.stepSnapshot(message);
+      done(null);
+      return;
+    }
     if (this.#isReceiving || this.#isStopped || metadata === undefined) {
       databases.removeFile(path);
       done(new UselessSnapshot(metadata === undefined ? "the message has no snapshot" : "another snapshot is at work"));
