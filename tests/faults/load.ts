@@ -40,6 +40,8 @@ const DEADLINE_MS = 1000;
 /** Between two operations of a client; longer after one that failed. */
 const PAUSE_MS = 4;
 const PAUSE_AFTER_FAILURE_MS = 20;
+/** How often a watcher asks how far it is. */
+const PROGRESS_MS = 50;
 
 export interface LoadOptions {
   /** Default 6. */
@@ -269,7 +271,10 @@ function foundIn(kvs: readonly KeyValue[]): Found | null {
   return kv === undefined ? null : { value: Buffer.from(kv.value).toString(), modRevision: kv.modRevision };
 }
 
-/** Follows all keys of the load, from one member to the next as connections end. */
+/**
+ * Follows all keys of the load, from one member to the next as connections end. It keeps asking how far it is, and believes
+ * the answer: it carries on behind the last event or the last answer, whichever is later.
+ */
 export class Watcher {
   readonly name: string;
   readonly sessions: (WatchSession & { readonly responses: WatchEvent[][] })[] = [];
@@ -312,12 +317,20 @@ export class Watcher {
     watch(calls, this.#seen + 1, {
       events: (events) => {
         responses.push(events);
+        if (events[0]!.revision <= this.#seen) {
+          this.#error = new Error(
+            `${this.name} was told of ${events[0]!.revision} after it was told ${this.#seen} was all`,
+          );
+        }
         this.#seen = events.at(-1)!.revision;
       },
+      progress: (revision) => {
+        this.#seen = Math.max(this.#seen, revision);
+      },
       ended: (error) => {
-        calls.close();
         if (error instanceof RpcError) setTimeout(() => this.#follow(), PAUSE_AFTER_FAILURE_MS);
         else this.#error = error;
+        calls.close();
       },
     });
   }
@@ -325,7 +338,9 @@ export class Watcher {
 
 interface WatchHandler {
   events(events: WatchEvent[]): void;
-  /** RpcError: the stream has ended; any other: an answer made no sense. */
+  /** There will be no more events up to this revision. */
+  progress(revision: number): void;
+  /** Nothing follows. RpcError: the stream has ended; any other: an answer made no sense. */
   ended(error: Error): void;
 }
 
@@ -333,9 +348,12 @@ function watch(calls: Calls, startRevision: number, handler: WatchHandler): void
   const call = calls.stream(
     "etcdserverpb.Watch/Watch",
     WatchResponse,
-    ({ canceled, cancelReason, events }) => {
-      if (canceled) handler.ended(new Error(`the watch was cancelled: ${cancelReason}`));
-      if (events.length === 0) return;
+    ({ header, created, canceled, cancelReason, events }) => {
+      if (canceled) end(new Error(`the watch was cancelled: ${cancelReason}`));
+      if (events.length === 0) {
+        if (!created && !canceled) handler.progress(header!.revision);
+        return;
+      }
       handler.events(
         events.map(({ type, kv }) => ({
           revision: kv!.modRevision,
@@ -344,8 +362,16 @@ function watch(calls: Calls, startRevision: number, handler: WatchHandler): void
         })),
       );
     },
-    (error) => handler.ended(error ?? new Error("the watch ended without an error")),
+    (error) => end(error ?? new Error("the watch ended without an error")),
   );
+  let isOver = false;
+  const end = (error: Error): void => {
+    if (isOver) return;
+    isOver = true;
+    clearInterval(asking);
+    handler.ended(error);
+  };
+  const asking = setInterval(() => send(call, WatchRequest, { progressRequest: {} }), PROGRESS_MS);
   const createRequest = { key: Buffer.from(LOAD_START), rangeEnd: Buffer.from(LOAD_END), startRevision };
   send(call, WatchRequest, { createRequest });
 }
@@ -357,6 +383,7 @@ export async function eventsOf(member: ClusterMember, through: number): Promise<
   let failure: Error | null = null;
   watch(calls, 1, {
     events: (events) => void all.push(...events),
+    progress: () => {},
     ended: (error) => {
       failure = error;
     },

@@ -8,6 +8,7 @@ import { Load } from "./load.ts";
 import { verify } from "./verify.ts";
 
 describe("membership under load", { timeout: 300_000 }, () => {
+  //
   it("a member that lost its disk is removed and added again, and gets everything", () =>
     withCluster({ size: 3 }, async (cluster) => {
       const load = new Load(cluster);
@@ -42,6 +43,7 @@ describe("membership under load", { timeout: 300_000 }, () => {
       await verify(cluster, load);
     }));
 
+  // covers: MB-05
   it("a leader that is removed goes, and the others go on", () =>
     withCluster({ size: 3 }, async (cluster) => {
       const load = new Load(cluster);

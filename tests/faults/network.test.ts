@@ -8,6 +8,7 @@ import { describe, it } from "node:test";
 import { type Cluster, type ClusterMember, until, withCluster } from "../harness/cluster.ts";
 import { hasDisturbance, hasNamespaces, NamespacedNetwork } from "../harness/network.ts";
 import { sleep } from "../harness/processes.ts";
+import { RelayedNetwork } from "../harness/relay.ts";
 import { Load } from "./load.ts";
 import { verify } from "./verify.ts";
 
@@ -41,6 +42,7 @@ async function withScene(test: (scene: Scene) => Promise<void>): Promise<void> {
 }
 
 describe("partitions", { timeout: 300_000, skip: !canPartition }, () => {
+  // covers: RA-12
   it("a leader alone on its side is replaced, and what it still says is not believed", () =>
     withScene(async ({ cluster, network, load, leader, followers }) => {
       for (const follower of followers) network.cutBothWays(leader.host, follower.host);
@@ -50,6 +52,7 @@ describe("partitions", { timeout: 300_000, skip: !canPartition }, () => {
       await sleep(LONGER_THAN_AN_ELECTION_MS);
     }));
 
+  // covers: RA-09
   it("a follower alone on its side disturbs nobody, not even when it comes back", () =>
     withScene(async ({ cluster, network, load, leader, followers }) => {
       const { raftTerm } = await leader.status();
@@ -66,6 +69,7 @@ describe("partitions", { timeout: 300_000, skip: !canPartition }, () => {
       );
     }));
 
+  // covers: RA-11, RA-12
   it("a leader that is heard but hears nobody gives up", () =>
     withScene(async ({ cluster, network, load, leader, followers }) => {
       for (const follower of followers) network.cut(follower.host, leader.host);
@@ -74,6 +78,7 @@ describe("partitions", { timeout: 300_000, skip: !canPartition }, () => {
       await sleep(LONGER_THAN_AN_ELECTION_MS);
     }));
 
+  // covers: RA-11
   it("a leader that hears all but is heard by nobody is replaced", () =>
     withScene(async ({ cluster, network, load, leader, followers }) => {
       for (const follower of followers) network.cut(leader.host, follower.host);
@@ -101,6 +106,19 @@ describe("partitions", { timeout: 300_000, skip: !canPartition }, () => {
       assert.equal(load.acknowledged, before, "nothing is answered without a majority");
     }));
 
+  // covers: MB-06
+  it("a member removed while it is cut off stops when it hears of it", () =>
+    withScene(async ({ cluster, network, load, leader, followers }) => {
+      const [removed, other] = followers as [ClusterMember, ClusterMember];
+      for (const member of [leader, other]) network.cutBothWays(removed.host, member.host);
+      await cluster.remove(removed);
+      await load.untilAnswered(200);
+      assert.ok(removed.isRunning, "it cannot know");
+      network.heal();
+      await until(`${removed.name} stops by itself`, () => !removed.isRunning);
+      await cluster.add();
+    }));
+
   it("cuts that move about every half second lose nothing", () =>
     withScene(async ({ cluster, network, load }) => {
       for (let round = 0; round < 12; round++) {
@@ -113,6 +131,30 @@ describe("partitions", { timeout: 300_000, skip: !canPartition }, () => {
         if (round % 3 === 2) await load.untilAnswered(20);
       }
     }));
+});
+
+describe("slow and unreliable connections between peers", { timeout: 120_000 }, () => {
+  it("delays, stalls and broken connections cost time, nothing else", () => {
+    const network = new RelayedNetwork();
+    return withCluster({ size: 3, network }, async (cluster) => {
+      const load = new Load(cluster);
+      await load.untilAnswered(100);
+      network.weather = { delayMs: 10, jitterMs: 20, stallShare: 0, stallMs: 0 };
+      await load.untilAnswered(200);
+      network.weather = { delayMs: 1, jitterMs: 5, stallShare: 0.05, stallMs: 200 };
+      await load.untilAnswered(200);
+      for (let round = 0; round < 6; round++) {
+        network.breakConnections();
+        await sleep(300);
+      }
+      // As long as an election takes at least: leaders come and go.
+      network.weather = { delayMs: 250, jitterMs: 300, stallShare: 0.05, stallMs: 500 };
+      await sleep(LONGER_THAN_AN_ELECTION_MS);
+      network.heal();
+      await load.untilAnswered(200);
+      await verify(cluster, load);
+    });
+  });
 });
 
 describe("slow and lossy networks", { timeout: 120_000, skip: !canDisturb }, () => {

@@ -43,6 +43,7 @@ describe("members that fail", { timeout: 300_000 }, () => {
       await verify(cluster, load);
     }));
 
+  // covers: RA-05, LI-05
   it("a leader that stands still for longer than an election tells nobody its old truth", () =>
     withCluster({ size: 3 }, async (cluster) => {
       const load = new Load(cluster);

@@ -46,11 +46,16 @@ export async function verify(cluster: Cluster, load: Load): Promise<void> {
   assert.deepEqual(checkWatchers(events, load.watchers, through), ok);
 }
 
+/** A cluster that is whole answers within this. */
+function soon(): { readonly deadlineMs: number } {
+  return { deadlineMs: performance.now() + 10_000 };
+}
+
 /** A write after everything else: what marks the end for watchers. Returns its revision. */
 async function putLast(cluster: Cluster): Promise<number> {
   const { calls } = await cluster.leader();
   const request = { key: Buffer.from(`${LOAD_START}last`), value: Buffer.from("last") };
-  const { header } = await calls.unary("etcdserverpb.KV/Put", PutRequest, PutResponse, request);
+  const { header } = await calls.unary("etcdserverpb.KV/Put", PutRequest, PutResponse, request, soon());
   return header!.revision;
 }
 
@@ -78,9 +83,9 @@ function stateAfter(events: readonly WatchEvent[]): Kept[] {
 /** What the member itself holds, asking nobody else, but not before it has applied what the cluster has. */
 async function stateOf(member: ClusterMember, revision: number): Promise<Kept[]> {
   const range = { key: Buffer.from(LOAD_START), rangeEnd: Buffer.from(LOAD_END) };
-  await member.calls.unary("etcdserverpb.KV/Range", RangeRequest, RangeResponse, range);
+  await member.calls.unary("etcdserverpb.KV/Range", RangeRequest, RangeResponse, range, soon());
   const request = { ...range, revision, serializable: true };
-  const { kvs } = await member.calls.unary("etcdserverpb.KV/Range", RangeRequest, RangeResponse, request);
+  const { kvs } = await member.calls.unary("etcdserverpb.KV/Range", RangeRequest, RangeResponse, request, soon());
   return kvs.map(({ key, value, modRevision }) => ({
     key: Buffer.from(key).toString(),
     value: Buffer.from(value).toString(),
@@ -94,6 +99,7 @@ async function hashOf(member: ClusterMember, revision: number) {
     HashKVRequest,
     HashKVResponse,
     { revision },
+    soon(),
   );
   return { hash, compactRevision, hashRevision };
 }

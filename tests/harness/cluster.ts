@@ -11,6 +11,8 @@ import {
   type Member,
   MemberAddRequest,
   MemberAddResponse,
+  MemberListRequest,
+  MemberListResponse,
   MemberPromoteRequest,
   MemberPromoteResponse,
   MemberRemoveRequest,
@@ -20,7 +22,7 @@ import {
   StatusRequest,
   StatusResponse,
 } from "@quorate/api/messages";
-import { RpcError } from "@quorate/rpc";
+import { type CallOptions, RpcError } from "@quorate/rpc";
 import { type Host, LoopbackNetwork, type Network } from "./network.ts";
 import { MAIN, sleep } from "./processes.ts";
 import { Calls } from "./rpc.ts";
@@ -77,6 +79,10 @@ export class Cluster {
   /** Every member there ever was. */
   readonly #all: ClusterMember[] = [];
   readonly #guests: { abandon(): void }[] = [];
+  /** A test that ends without cleaning up, because it took too long, leaves no processes behind. */
+  readonly #atExit = (): void => {
+    for (const member of this.#all) member.killNow();
+  };
 
   private constructor({ network, flags }: ClusterOptions) {
     this.network = network ?? new LoopbackNetwork();
@@ -85,6 +91,7 @@ export class Cluster {
     const disk = join(import.meta.dirname, "../../node_modules/.cache");
     mkdirSync(disk, { recursive: true });
     this.#root = mkdtempSync(join(disk, "faults-"));
+    process.once("exit", this.#atExit);
   }
 
   /** Nothing is started. */
@@ -117,8 +124,10 @@ export class Cluster {
     await until("all running members are healthy", async () => {
       const healthy = await Promise.all(this.running.map((member) => member.isHealthy()));
       if (healthy.includes(false)) return false;
-      const statuses = await Promise.all(this.running.map((member) => member.status()));
-      return statuses.every(({ leader }) => leader !== 0n && leader === statuses[0]!.leader);
+      const statuses = await Promise.all(this.running.map((member) => member.status().catch(() => null)));
+      return statuses.every(
+        (status) => status !== null && status.leader === statuses[0]!.leader && status.leader !== 0n,
+      );
     });
   }
 
@@ -144,7 +153,10 @@ export class Cluster {
     const leader = await this.leader();
     if (leader === member) return;
     const method = "etcdserverpb.Maintenance/MoveLeader";
-    await leader.calls.unary(method, MoveLeaderRequest, MoveLeaderResponse, { targetID: await member.id() });
+    const request = { targetID: await member.id() };
+    await leader.calls.unary(method, MoveLeaderRequest, MoveLeaderResponse, request, {
+      deadlineMs: performance.now() + 10_000,
+    });
     await this.untilHealthy();
   }
 
@@ -167,10 +179,19 @@ export class Cluster {
 
   async #join(member: ClusterMember, isLearner: boolean): Promise<ClusterMember> {
     const request = { peerURLs: [member.peerUrl], isLearner };
-    const { member: added, members } = await this.#change("MemberAdd", (calls, deadlineMs) =>
-      calls.unary("etcdserverpb.Cluster/MemberAdd", MemberAddRequest, MemberAddResponse, request, { deadlineMs }),
-    );
-    member.joins(initialClusterOf(members, added!.ID, member.name), "existing");
+    const isAdded = ({ peerURLs }: Member): boolean => peerURLs.includes(member.peerUrl);
+    const members = await this.#change({
+      name: `${member.name} is added`,
+      ask: async (calls, options) =>
+        (await calls.unary("etcdserverpb.Cluster/MemberAdd", MemberAddRequest, MemberAddResponse, request, options))
+          .members,
+      isDone: (members) => members.some(isAdded),
+    });
+    // In the list it has no name yet.
+    const initialCluster = members
+      .map((other) => `${isAdded(other) ? member.name : other.name}=${other.peerURLs[0]}`)
+      .join(",");
+    member.joins(initialCluster, "existing");
     this.members.push(member);
     await member.start();
     return member;
@@ -179,46 +200,60 @@ export class Cluster {
   /** Makes a voter of a learner, as soon as the cluster allows it. */
   async promote(member: ClusterMember): Promise<void> {
     const request = { ID: await member.id() };
-    await this.#change("MemberPromote", (calls, deadlineMs) =>
-      calls.unary("etcdserverpb.Cluster/MemberPromote", MemberPromoteRequest, MemberPromoteResponse, request, {
-        deadlineMs,
-      }),
-    );
+    const method = "etcdserverpb.Cluster/MemberPromote";
+    await this.#change({
+      name: `${member.name} is promoted`,
+      ask: async (calls, options) =>
+        (await calls.unary(method, MemberPromoteRequest, MemberPromoteResponse, request, options)).members,
+      isDone: (members) => members.some(({ ID, isLearner }) => ID === request.ID && !isLearner),
+    });
   }
 
   /** Removes a member from the cluster; its process is left to find out. */
   async remove(member: ClusterMember): Promise<void> {
     const request = { ID: await member.id() };
-    await this.#change("MemberRemove", (calls, deadlineMs) =>
-      calls.unary("etcdserverpb.Cluster/MemberRemove", MemberRemoveRequest, MemberRemoveResponse, request, {
-        deadlineMs,
-      }),
-    );
+    const method = "etcdserverpb.Cluster/MemberRemove";
+    await this.#change({
+      name: `${member.name} is removed`,
+      ask: async (calls, options) =>
+        (await calls.unary(method, MemberRemoveRequest, MemberRemoveResponse, request, options)).members,
+      isDone: (members) => members.every(({ ID }) => ID !== request.ID),
+      // It may be gone before it can answer.
+      except: member,
+    });
     this.members.splice(this.members.indexOf(member), 1);
   }
 
-  /** Changes of membership are refused while peers are not long enough connected or a learner lags: again, until done. */
-  async #change<Response>(
-    name: string,
-    call: (calls: Calls, deadlineMs: number) => Promise<Response>,
-  ): Promise<Response> {
-    let response: Response | undefined;
-    await until(`${name} is accepted`, async () => {
-      const { calls } = await this.leader();
+  /**
+   * Changes of membership are refused while peers are not long enough connected or a learner lags, and may be carried out
+   * although the answer is lost: asks until the change is made. Returns the members then.
+   */
+  async #change({ name, ask, isDone, except }: Change): Promise<readonly Member[]> {
+    let members: readonly Member[] | null = null;
+    let cause: unknown;
+    const isMade = async (): Promise<boolean> => {
+      const leader = await this.leader();
+      const { calls } = leader !== except ? leader : this.running.find((member) => member !== except)!;
+      const options = { deadlineMs: performance.now() + 5000 };
       try {
-        response = await call(calls, performance.now() + 5000);
-        return true;
+        members = await ask(calls, options);
       } catch (error) {
-        if (
-          error instanceof RpcError &&
-          /unhealthy cluster|not enough started|in sync with leader/.test(error.message)
-        ) {
-          return false;
-        }
-        throw error;
+        if (!(error instanceof RpcError)) throw error;
+        cause = error;
+        members = await this.#list(calls).catch(() => null);
       }
+      return members !== null && isDone(members);
+    };
+    await until(name, isMade).catch((error: Error) => {
+      throw new Error(`${error.message}: ${cause}`, { cause });
     });
-    return response!;
+    return members!;
+  }
+
+  async #list(calls: Calls): Promise<readonly Member[]> {
+    const options = { deadlineMs: performance.now() + 2000 };
+    const method = "etcdserverpb.Cluster/MemberList";
+    return (await calls.unary(method, MemberListRequest, MemberListResponse, { linearizable: true }, options)).members;
   }
 
   /** How each member's log ends. */
@@ -227,6 +262,7 @@ export class Cluster {
   }
 
   async dispose(): Promise<void> {
+    process.off("exit", this.#atExit);
     for (const guest of this.#guests) guest.abandon();
     await Promise.all(this.#all.map((member) => member.dispose()));
     this.network.dispose();
@@ -287,7 +323,7 @@ export class ClusterMember {
       `--data-dir=${join(this.directory, "data")}`,
       `--listen-client-urls=${this.clientUrl}`,
       `--advertise-client-urls=${this.clientUrl}`,
-      `--listen-peer-urls=${this.peerUrl}`,
+      `--listen-peer-urls=http://${this.host.address}:${this.host.ports.peerListen}`,
       `--initial-advertise-peer-urls=${this.peerUrl}`,
       `--initial-cluster=${this.#initialCluster}`,
       `--initial-cluster-state=${this.#clusterState}`,
@@ -309,6 +345,11 @@ export class ClusterMember {
     const exited = this.exited();
     this.#child!.kill(signal);
     return exited;
+  }
+
+  /** Without waiting for the end. */
+  killNow(): void {
+    this.#child?.kill("SIGKILL");
   }
 
   /** Resolves once it has ended, however. */
@@ -420,11 +461,13 @@ export function hasMounts(): boolean {
   }
 }
 
-/** As `--initial-cluster` wants it; the member just added has no name in the list yet. */
-function initialClusterOf(members: readonly Member[], addedId: bigint, addedName: string): string {
-  return members
-    .flatMap(({ ID, name, peerURLs }) => peerURLs.map((url) => `${ID === addedId ? addedName : name}=${url}`))
-    .join(",");
+interface Change {
+  /** A claim that becomes true. */
+  readonly name: string;
+  ask(calls: Calls, options: CallOptions): Promise<readonly Member[]>;
+  isDone(members: readonly Member[]): boolean;
+  /** Not to be asked. */
+  readonly except?: ClusterMember;
 }
 
 /** Waits for a claim to become true; throws with it if that takes too long. */

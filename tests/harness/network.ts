@@ -21,14 +21,16 @@ export interface Network {
 /** A place for one member. */
 export interface Host {
   readonly address: string;
-  readonly ports: { readonly client: number; readonly peer: number };
+  /** `peer` is where the others reach it; it listens on `peerListen`. */
+  readonly ports: { readonly client: number; readonly peer: number; readonly peerListen: number };
   /** What runs a program there. */
   command(program: string, args: readonly string[]): [program: string, args: readonly string[]];
 }
 
 export class LoopbackNetwork implements Network {
   async addHost(): Promise<Host> {
-    const ports = { client: await freePort(), peer: await freePort() };
+    const [client, peer] = [await freePort(), await freePort()];
+    const ports = { client, peer, peerListen: peer };
     return { address: "127.0.0.1", ports, command: (program, args) => [program, args] };
   }
 
@@ -119,7 +121,7 @@ export class NamespacedNetwork implements Network {
 class NamespacedHost implements Host {
   readonly namespace: string;
   readonly address: string;
-  readonly ports: Host["ports"] = { client: 2379, peer: 2380 };
+  readonly ports: Host["ports"] = { client: 2379, peer: 2380, peerListen: 2380 };
 
   constructor(namespace: string, address: string) {
     this.namespace = namespace;

@@ -194,3 +194,12 @@ test("after any changes memory is what a fresh load reads, and the invariants ho
     { numRuns: 200 },
   );
 });
+
+test("the last voter cannot be removed, because raft has no configuration without voters", () => {
+  const membership = new Membership(7n, new FakeTables());
+  const member = { id: 1n, peerUrls: ["http://a:1"], isLearner: false, name: "", clientUrls: [] };
+  membership.add(member);
+  membership.add({ ...member, id: 2n, peerUrls: ["http://b:1"], isLearner: true });
+  assert.equal(membership.validate({ kind: "remove", id: 1n }, 1), "NotEnoughStartedMembers");
+  assert.equal(membership.validate({ kind: "remove", id: 2n }, 1), null);
+});

@@ -30,7 +30,8 @@ export type ChangeRefusal =
   | "PeerUrlExists"
   | "TooManyLearners"
   | "MemberNotFound"
-  | "MemberNotLearner";
+  | "MemberNotLearner"
+  | "NotEnoughStartedMembers";
 
 const CLUSTER_VERSION_KEY = Buffer.from("clusterVersion");
 const REMOVED = Buffer.from("removed");
@@ -117,7 +118,9 @@ export class Membership {
         if (present === undefined) return "MemberNotFound";
         return present.isLearner ? null : "MemberNotLearner";
       case "remove":
-        return present === undefined ? "MemberNotFound" : null;
+        if (present === undefined) return "MemberNotFound";
+        // There is no configuration without voters: raft would not take it, at every replay of the log.
+        return !present.isLearner && this.voters().length === 1 ? "NotEnoughStartedMembers" : null;
       case "updatePeerUrls":
         if (present === undefined) return "MemberNotFound";
         return this.#isTaken(change.peerUrls, id) ? "PeerUrlExists" : null;

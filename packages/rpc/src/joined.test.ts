@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { ClientCall } from "./client/call.ts";
 import type { RpcError } from "./grpc/status.ts";
+import { StatusCode } from "./grpc/status.ts";
 import { FrameFlag, FrameType } from "./http2/frame.ts";
 import type { BodySource } from "./http2/send-queue.ts";
 import type { Method, ServerCall } from "./server/method.ts";
@@ -155,6 +156,39 @@ test("a body is produced at the pace of the client's window, and released", () =
   peer.send(peer.request(5, "/t.Test/Big", "x"));
   peer.socket.destroy();
   assert.equal(producers[2]!.releases, 1);
+});
+
+test("a body that cannot be finished is cut off: to its client the server is unavailable, and other calls go on", () => {
+  const world = new ManualWorld();
+  let held: ServerCall | null = null;
+  let isCut = false;
+  const producer = new Producer(200_000);
+  const read = producer.read.bind(producer);
+  producer.read = (maxBytes) => {
+    if (!isCut) return read(maxBytes);
+    held!.cutOff();
+    return null;
+  };
+  producer.pauseAt = 70_000;
+  const method: Method = {
+    kind: "unary",
+    handle(call) {
+      held = call;
+      call.respondFrom(200_000, producer);
+    },
+  };
+  const pair = joined(world, new Map([...testMethods(), ["/t.Test/Big", method]]));
+  const outcome = ask(pair, "/t.Test/Big", Buffer.alloc(1));
+  world.pass(100);
+  isCut = true;
+  held!.resume();
+  const other = ask(pair, "/t.Test/Echo", Buffer.from("a"));
+  world.pass(100);
+  assert.equal(outcome.error?.code, StatusCode.Unavailable);
+  assert.equal(producer.releases, 2, "the client has asked once more by itself");
+  assert.equal(String(other.response), "a");
+  held!.cutOff();
+  atRest(pair);
 });
 
 test("a body that pauses goes on where it was, and arrives whole", () => {

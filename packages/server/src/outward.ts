@@ -7,7 +7,9 @@ import type { DiscoveryWorld } from "./bootstrap/discovery-world.ts";
 import type { Config } from "./config/config.ts";
 import type { World } from "./member/open-member.ts";
 import type { AskVersions } from "./member/version-monitor.ts";
-import type { PeerClient } from "./peers/peer-client.ts";
+import type { PeerClient, Unreachable } from "./peers/peer-client.ts";
+import type { Failed } from "./peers/peer-requests.ts";
+import type { LeaderLink } from "./services/leader-link.ts";
 
 /** How long a member may take to say its version to a leader that goes round. */
 const VERSION_LIMIT_MS = 1000;
@@ -54,5 +56,23 @@ function peerQueriesOf(client: PeerClient): DiscoveryWorld["peers"] {
       if (answer.kind !== "answered") throw new Error(answer.message);
       return answer.isEnabled;
     },
+  };
+}
+
+/** `limitMs`: for one try; services try again as long as their callers may wait. */
+export function leaderLinkOf(client: PeerClient, limitMs: number): LeaderLink {
+  const tell = <Outcome extends { readonly kind: string }>(
+    asked: Promise<Outcome | Unreachable>,
+    done: (outcome: Exclude<Outcome, Unreachable> | Failed) => void,
+  ): void => {
+    void asked.then((outcome) => {
+      const { kind, message } = outcome as Unreachable;
+      done(kind === "unreachable" ? { kind: "failed", message } : (outcome as Exclude<Outcome, Unreachable>));
+    });
+  };
+  return {
+    leaseKeepAlive: (urls, id, done) => tell(client.leaseKeepAlive(urls, id, limitMs), done),
+    leaseTimeToLive: (urls, id, withKeys, done) => tell(client.leaseTimeToLive(urls, id, withKeys, limitMs), done),
+    promote: (urls, id, token, done) => tell(client.promote(urls, id, token, limitMs), done),
   };
 }

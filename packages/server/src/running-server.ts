@@ -19,13 +19,12 @@ import { Member } from "./member/member.ts";
 import { memberOptionsOf } from "./member/member-options.ts";
 import { conditionOf } from "./member-condition.ts";
 import { ServerMetrics } from "./metrics/server-metrics.ts";
-import { askVersionsOf, discover } from "./outward.ts";
+import { askVersionsOf, discover, leaderLinkOf } from "./outward.ts";
 import { checkDialler } from "./peers/peer-certificates.ts";
 import { PeerClient } from "./peers/peer-client.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "./peers/peer-network.ts";
 import { PeerTransport } from "./peers/transport.ts";
 import { allMethods } from "./services/all.ts";
-import { leaderLinkOf } from "./services/leader-link.ts";
 import { peerRequestsOf } from "./services/peer-requests.ts";
 import { VERSIONS } from "./versions.ts";
 import { MachineClock, MachineTimers } from "./world/clock.ts";
@@ -146,13 +145,7 @@ export class RunningServer {
     const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
     this.#rpc = new RpcServer({
       methods: new Map(
-        allMethods(this.#member, {
-          ...config,
-          leaderLink: leaderLinkOf(client, {
-            leaseMs: 1000 + 2 * electionMs(config),
-            promoteMs: this.#member.requestTimeoutMs,
-          }),
-        }),
+        allMethods(this.#member, { ...config, leaderLink: leaderLinkOf(client, this.#member.requestTimeoutMs) }),
       ),
       limits: {
         maxMessageBytes: config.maxRequestBytes + 512 * 1024,

@@ -58,7 +58,10 @@ export interface ServerCall {
   respond(buffer: Uint8Array, start: number, end: number): void;
   /** The same with a message of `totalBytes` that `source` produces while it is being sent, at the client's pace. */
   respondFrom(totalBytes: number, source: BodySource): void;
-  /** The source given to `respondFrom` can never finish what was promised: resets the call; the client may ask again. */
+  /**
+   * The source given to `respondFrom` can never finish what was promised: resets the call in a way that makes clients ask
+   * again by themselves, so it is for calls that have changed nothing. The owner is not told; the source is released.
+   */
   cutOff(): void;
   /** The source given to `respondFrom` has something again after it returned null. */
   resume(): void;

@@ -599,9 +599,29 @@ test("a leader whose log does not answer for an election timeout falls silent", 
   assert.notEqual(bench.sent.filter((each) => each.type === MessageType.Heartbeat).length, 0);
 });
 
+// covers: WA-11
+test("a leader whose log does not answer is not heard of either when clients write and read on", () => {
+  const bench = leadThree();
+  bench.propose("a");
+  bench.turn();
+  bench.tick(1000);
+  bench.sent.length = 0;
+  bench.propose("b");
+  bench.consensus.read(bench.reader("r"));
+  bench.turn();
+  // What comes in is answered with nothing that keeps the others from electing somebody.
+  bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(2) });
+  bench.tick(500);
+  assert.deepEqual(bench.sent, []);
+  bench.durable();
+  bench.turn();
+  assert.notEqual(bench.sent.filter((each) => each.type === MessageType.App).length, 0);
+});
+
 test("a configuration change waits for a leader and is proposed then", () => {
   const bench = new Bench([1n]);
-  bench.consensus.proposeConfChange({ id: 7n, type: ConfChangeType.AddNode, nodeId: 2n, context: new Uint8Array(0) });
+  const change = { id: 7n, type: ConfChangeType.AddNode, nodeId: 2n, context: new Uint8Array(0) };
+  bench.consensus.proposeConfChange(change, () => true);
   bench.turn();
   assert.deepEqual(bench.saves, []);
   bench.lead();

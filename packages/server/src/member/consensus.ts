@@ -30,6 +30,7 @@ import {
   LocalMessageFromPeer,
   type MemoryLogStorage,
   type Message,
+  MessageType,
   NO_NODE,
   type NodeId,
   type ProgressStatus,
@@ -114,7 +115,7 @@ export class Consensus {
 
   #proposals: Proposal[] = [];
   /** Changes of the configuration that wait for a leader to be known. */
-  #confChanges: ConfChange[] = [];
+  #confChanges: { readonly change: ConfChange; readonly isWanted: () => boolean }[] = [];
   #isTurnScheduled = false;
   #isInTurn = false;
   #isStopped = false;
@@ -221,9 +222,13 @@ export class Consensus {
     }
   }
 
-  /** Proposed with everything else of this turn; while no leader is known, as soon as one is. */
-  proposeConfChange(change: ConfChange): void {
-    this.#confChanges.push(change);
+  /**
+   * Proposed with everything else of this turn; while no leader is known, as soon as one is, unless nobody wants it by then:
+   * who gave up may have done something else about his cluster since.
+   */
+  proposeConfChange(change: ConfChange, isWanted: () => boolean): void {
+    this.#confChanges = this.#confChanges.filter((each) => each.isWanted());
+    this.#confChanges.push({ change, isWanted });
     this.#schedule();
   }
 
@@ -365,24 +370,23 @@ export class Consensus {
   }
 
   #proposeAll(): void {
-    for (const change of this.#confChanges.splice(0)) {
+    for (const { change, isWanted } of this.#confChanges.splice(0)) {
+      if (!isWanted()) continue;
       if (!isTaken(() => this.#raft.proposeConfChange(change))) this.#owner.changeDropped(change);
     }
     if (this.#proposals.length === 0) return;
     const proposals = this.#proposals;
     this.#proposals = [];
-    const proposed: Proposal[] = [];
     const datas: Uint8Array[] = [];
     for (let i = 0; i < proposals.length; i++) {
       const proposal = proposals[i]!;
       if (proposal.isAbandoned || !this.#mayPropose(proposal)) continue;
       proposal.isProposed = true;
-      proposed.push(proposal);
       datas.push(proposal.data);
     }
     if (datas.length === 0 || isTaken(() => this.#raft.proposeBatch(datas))) return;
     this.#log.warn(`raft dropped ${datas.length} proposals`);
-    this.#owner.proposalsDropped(proposed);
+    this.#owner.proposalsDropped(proposals.filter((each) => each.isProposed));
   }
 
   /** Raft may have stepped down since the proposal was made, before anybody heard of it. */
@@ -399,7 +403,7 @@ export class Consensus {
       for (const message of ready.messages) {
         if (message.to === LOCAL_APPEND_THREAD) this.#appends.push(message);
         else if (isLocalThread(message.to)) applying = message;
-        else this.#owner.send(message);
+        else if (!keepsFollowers(message) || !this.#isStalled()) this.#owner.send(message);
       }
       // The disk and the other members start first and work while the entries that are already committed are applied.
       this.#pumpAppends();
@@ -471,7 +475,10 @@ export class Consensus {
     }
   }
 
-  /** The log has not answered for longer than others would wait for a leader. */
+  /**
+   * The log has not answered for longer than others would wait for a leader. Whatever clients or followers make us say then
+   * would keep the others from electing one, so it goes unsaid as if it were lost on the way.
+   */
   #isStalled(): boolean {
     const isStalled =
       this.#role === Role.Leader && this.#isSaving && this.#clock.monotonicMs() - this.#savingSinceMs >= this.#stallMs;
@@ -525,6 +532,11 @@ function isTaken(propose: () => void): boolean {
     if (error instanceof ProposalDropped) return false;
     throw error;
   }
+}
+
+/** Whoever gets it takes it as a sign of the leader's life, and gets another one soon. */
+function keepsFollowers({ type }: Message): boolean {
+  return type === MessageType.App || type === MessageType.Heartbeat;
 }
 
 /** What the last of these messages that speaks of the hard state says; null if none does. */

@@ -81,6 +81,23 @@ test("of two marks that wait the newer is written, and one that is not newer tha
   assert.equal(writer.markedIndex, 5);
 });
 
+test("a mark that becomes due while another is written goes behind a save that waits, of which its hard state may speak", () => {
+  const { log, writer, heard } = make();
+  writer.save([], state(1), () => {});
+  log.end();
+  writer.mark(mark(1), state(1), () => {});
+  writer.save([], state(5), () => {
+    heard.push("saved 5");
+    writer.save([], state(6), () => {});
+  });
+  writer.mark(mark(4), state(5), () => heard.push("marked 4"));
+  log.end();
+  log.end();
+  log.end();
+  assert.deepEqual(log.calls.slice(3), ["save 5", "mark 4 (5)", "release 4", "save 6"]);
+  assert.deepEqual(heard, ["saved 5", "marked 4"]);
+});
+
 test("idle is when nothing is written and nothing waits", () => {
   const { log, writer, heard } = make();
   writer.whenIdle(() => heard.push("at once"));

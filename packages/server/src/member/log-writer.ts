@@ -116,7 +116,7 @@ export class LogWriter implements DurableLog {
       done(error);
       return;
     }
-    // A waiting mark goes first: `done` begins the next save, and under load there always is one.
+    // A waiting mark goes before the next save, which `done` begins: under load there always is one.
     this.#isBusy = false;
     if (this.#mark !== null) this.#next();
     done(null);
@@ -135,16 +135,20 @@ export class LogWriter implements DurableLog {
     if (!this.#isBusy) this.#next();
   }
 
+  /**
+   * A save that waits did so for a mark. If another mark waits as well, it may know of the save's hard state, which speaks
+   * of the save's entries: so the save goes first.
+   */
   #next(): void {
-    if (this.#mark !== null) {
+    if (this.#save !== null) {
+      const { entries, hardState, done } = this.#save;
+      this.#save = null;
+      this.#begin(entries, hardState, done);
+    } else if (this.#mark !== null) {
       const { mark, hardState, done } = this.#mark;
       this.#mark = null;
       this.#isBusy = true;
       this.#attempt(() => this.#wal.saveSnapshotMark(mark, hardState, (error) => this.#marked(mark, done, error)));
-    } else if (this.#save !== null) {
-      const { entries, hardState, done } = this.#save;
-      this.#save = null;
-      this.#begin(entries, hardState, done);
     } else {
       const waiters = this.#idleWaiters;
       this.#idleWaiters = [];

@@ -196,6 +196,7 @@ export class Member implements ConsensusOwner {
   readonly #snapshots: SnapshotExchange;
   readonly #leadership: Leadership;
   readonly #appliedWaits: AppliedWaits;
+  readonly #compactionWaits = new Set<(error: "LeaderChanged" | null) => void>();
   /** Replaced as a whole, with what works on it, when a snapshot is installed. */
   #state: AppliedState;
   #applier: Applier;
@@ -329,7 +330,8 @@ export class Member implements ConsensusOwner {
     for (const pending of this.#pendingChanges.values()) pending.handler.failed(pending, "Stopped");
     this.#pendingChanges.clear();
     this.#owner.flush();
-    this.#writeBehind.close(done);
+    // A snapshot that is being installed replaces the state first: what is closed is what is there afterwards.
+    this.#logWriter.whenIdle(() => this.#writeBehind.close(done));
   }
 
   // --- for services
@@ -478,7 +480,8 @@ export class Member implements ConsensusOwner {
     }
     this.#pendingChanges.set(idLow, pending);
     const id = (BigInt(this.ids.high) << 48n) | BigInt(idLow);
-    this.#consensus.proposeConfChange({ id, ...encodeChange(change) });
+    const isWanted = (): boolean => this.#pendingChanges.has(idLow) && call?.isOpen !== false;
+    this.#consensus.proposeConfChange({ id, ...encodeChange(change) }, isWanted);
   }
 
   /**
@@ -544,9 +547,14 @@ export class Member implements ConsensusOwner {
     this.#owner.flush();
   };
 
-  /** Calls back when every compaction accepted so far is carried out and flushed. */
-  whenCompacted(done: () => void): void {
-    this.store.whenCompacted({ compacted: () => this.whenFlushed(done) });
+  /** Calls back when every compaction accepted so far is carried out and flushed, or its store has been replaced. */
+  whenCompacted(done: (error: "LeaderChanged" | null) => void): void {
+    this.#compactionWaits.add(done);
+    this.store.whenCompacted({
+      compacted: () => {
+        if (this.#compactionWaits.delete(done)) this.whenFlushed(() => done(null));
+      },
+    });
   }
 
   /** Calls back when everything applied so far is durable in storage. */
@@ -939,6 +947,8 @@ export class Member implements ConsensusOwner {
       term,
       confState: state.confState,
     });
+    for (const done of this.#compactionWaits) done("LeaderChanged");
+    this.#compactionWaits.clear();
     for (const peer of old.membership.members()) {
       if (peer.id !== this.id && state.membership.member(peer.id) === undefined) this.network.removePeer(peer.id);
     }

@@ -68,7 +68,7 @@ const MARK_BYTES = 64 * 1024 * 1024;
 const CATCH_UP_BYTES = 64 * 1024 * 1024;
 /** Beyond this even a follower that is being served has to take a snapshot instead. */
 const NEEDED_BYTES = 256 * 1024 * 1024;
-/** Compacting the log in memory moves what is left, so it is done by the thousand. */
+/** Compacting the log in memory moves what is left, so it is done by the thousand, or by as many as are kept. */
 const COMPACT_LOG_ENTRIES = 2500;
 
 export class WriteBehind {
@@ -211,7 +211,8 @@ export class WriteBehind {
     }
     if (logStorage.sizeBytes <= NEEDED_BYTES) keepFrom = Math.min(keepFrom, this.#owner.neededIndex());
     const count = keepFrom - logStorage.firstIndex();
-    if (count >= COMPACT_LOG_ENTRIES || (count > 0 && logStorage.sizeBytes > CATCH_UP_BYTES)) {
+    const due = Math.max(1, Math.min(COMPACT_LOG_ENTRIES, this.#options.catchUpEntries));
+    if (count >= due || (count > 0 && logStorage.sizeBytes > CATCH_UP_BYTES)) {
       logStorage.compact(index(keepFrom));
     }
   }

@@ -1,11 +1,11 @@
 /**
  * The small requests we make to other members: who is in the cluster, which versions, hashes of the store, and what only a
- * leader can do for a follower's clients (raft-and-peers.md §4.9). Asked seldom, so each takes a connection of its own.
+ * leader can do for a follower's clients (raft-and-peers.md §4.9). Each takes a connection of its own, but for keep-alives.
  *
  * Several URLs of one member are tried in turn until one answers. Nothing follows a redirect (MB-18), and no answer is read
  * beyond its limit. What went wrong is a value, never a rejection.
  */
-import type { OutgoingHttpHeaders } from "node:http";
+import type { Agent, OutgoingHttpHeaders } from "node:http";
 import {
   LeaseInternalRequest,
   LeaseInternalResponse,
@@ -69,16 +69,22 @@ interface Ask {
   readonly body?: Uint8Array;
   readonly limitMs: number;
   readonly limitBytes?: number;
+  /** Asked often: the connection is kept for the next one. */
+  readonly isFrequent?: boolean;
 }
 
 /** Thousands of members, or a version with a long suffix. */
 const ANSWER_BYTES = 4 * 1024 * 1024;
+/** Keep-alives of a follower's clients that are under way to the leader at once; the others wait their turn. */
+const FREQUENT_CONNECTIONS = 16;
 /** All keys of a lease; etcd's limit. */
 const LEASE_ANSWER_BYTES = 100 * 1024 * 1024;
 
 export class PeerClient {
   readonly #dialer: Dialer;
   readonly #timers: Timers;
+  /** Of the URL asked frequently, the leader's. */
+  #agent: { readonly url: string; readonly agent: Agent } | null = null;
 
   constructor({ tls, electionTimeoutMs, timers }: PeerClientOptions) {
     this.#dialer = new Dialer(tls, electionTimeoutMs, timers);
@@ -170,6 +176,7 @@ export class PeerClient {
       headers: PROTOBUF,
       body: LeaseKeepAliveRequest.encode({ ID: id }),
       limitMs,
+      isFrequent: true,
     };
     return this.#ask(urls, ask, ({ status, body }): KeepAliveOutcome | null => {
       const refusal = leaseRefusal(status, body);
@@ -231,10 +238,20 @@ export class PeerClient {
     return { kind: "unreachable", message };
   }
 
-  #answerOf(url: ServiceUrl, { method, path, headers, body, limitMs, limitBytes }: Ask): Promise<Answer> {
+  #agentFor(url: ServiceUrl): Agent {
+    if (this.#agent?.url === url.text) return this.#agent.agent;
+    // The old agent's connections are closed when they have been idle for a while.
+    this.#agent = { url: url.text, agent: this.#dialer.keepAlive(url, FREQUENT_CONNECTIONS) };
+    return this.#agent.agent;
+  }
+
+  #answerOf(url: ServiceUrl, ask: Ask): Promise<Answer> {
+    const { method, path, body, limitMs, limitBytes } = ask;
     return new Promise((resolve, reject) => {
       const length = body === undefined && method === "GET" ? {} : { "Content-Length": body?.length ?? 0 };
-      const request = this.#dialer.request(url, { method, path, headers: { ...headers, ...length } });
+      const headers = { ...ask.headers, ...length };
+      const agent = ask.isFrequent ? { agent: this.#agentFor(url) } : {};
+      const request = this.#dialer.request(url, { method, path, headers, ...agent });
       const timer = this.#timers.after(limitMs, () => request.destroy(new Error("request timed out")));
       request.on("error", reject);
       request.on("close", () => {

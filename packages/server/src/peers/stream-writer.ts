@@ -36,8 +36,8 @@ export class StreamWriter {
   #encoder: FrameEncoder;
 
   /** Waiting messages and their encoded sizes, from `#head` on. */
-  #messages: Message[] = [];
-  #sizes: number[] = [];
+  readonly #messages: Message[] = [];
+  readonly #sizes: number[] = [];
   #head = 0;
   #queuedBytes = 0;
 
@@ -64,11 +64,6 @@ export class StreamWriter {
 
   get isAttached(): boolean {
     return this.#response !== null;
-  }
-
-  /** Bytes waiting to be encoded; what the socket holds is bounded apart. */
-  get queuedBytes(): number {
-    return this.#queuedBytes;
   }
 
   /** The answer's head has been sent. Replaces, and closes, the connection there was. */
@@ -122,7 +117,7 @@ export class StreamWriter {
     }
   }
 
-  /** Closes the connection, if there is one; the member is not told to be unreachable. */
+  /** Closes the connection, if there is one, and loses what was queued. */
   close(): void {
     if (this.#response === null) return;
     this.#around.log.warn("closed TCP streaming connection with remote peer", this.#fields());
@@ -173,7 +168,7 @@ export class StreamWriter {
     this.#detach(response);
   }
 
-  /** What was queued, and what the socket had not delivered, is lost. */
+  /** What was queued, and what the socket had not delivered, is lost; raft asks again once it knows. */
   #detach(response: ServerResponse): void {
     this.#response = null;
     this.#messages.length = 0;

@@ -272,6 +272,22 @@ test("a change waits as long as its caller does", async () => {
   assert.equal(cluster.machines.filter((each) => each.member.isLeader).length, 1);
 });
 
+test("a change whose caller gave up while there was no leader is not made when there is one", async () => {
+  const cluster = await healthy(3);
+  const [follower] = cluster.followers as [ClusterMachine];
+  cluster.cutOff(follower);
+  cluster.advance(3000);
+  const call = new FakeCall(UPDATE);
+  follower.send(UPDATE, MemberUpdateRequest, { ID: follower.id, peerURLs: ["http://x:1"] }, call);
+  cluster.advance(100);
+  call.cancel();
+  cluster.reconnect(follower);
+  cluster.advance(5000);
+  assert.notEqual(follower.member.leader, 0n);
+  const urls = cluster.leader.member.membership.member(follower.id)!.peerUrls;
+  assert.deepEqual(urls, [peerUrlOf(follower.config.name)]);
+});
+
 test("a promotion that finds no leader says so when a request may take no longer, one that cannot reach it times out", async () => {
   const cluster = await healthy(3);
   const follower = cluster.followers[0]!;

@@ -29,6 +29,7 @@ export function hashKv(
       member.resumeCompaction();
       const { hash, compactRevision, revision: hashRevision } = task;
       done({ revision: store.revision, hash, compactRevision, hashRevision });
+      member.flush();
     }
   };
   step();

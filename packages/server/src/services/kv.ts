@@ -17,6 +17,7 @@ import {
   checkRangeView,
   DeleteRangeView,
   decodeTxnRequest,
+  type ErrorKind,
   encodeDeleteRangeRequest,
   encodePutRequest,
   encodeTxnRequest,
@@ -294,8 +295,7 @@ class KvService {
   /** With `physical` the answer waits until every compaction queued by then is carried out and flushed. */
   #compactApplied(pending: Pending, outcome: Outcome): void {
     const call = pending.call!;
-    const { error } = outcome;
-    const answer = (): void => {
+    const answer = (error: ErrorKind | null): void => {
       if (!call.isOpen) return;
       if (error !== null) {
         failWith(call, error);
@@ -305,9 +305,12 @@ class KvService {
       this.#member.header.write(answerWriter, this.#member.store.revision, this.#member.appliedTerm);
       respondWith(call, answerWriter);
     };
+    // Borrowed: another entry's by the time the compaction has ended.
+    const { error } = outcome;
     const isPhysical = pending.detail === true;
-    if (isPhysical && (error === null || error === "Compacted")) this.#member.whenCompacted(answer);
-    else answer();
+    if (isPhysical && (error === null || error === "Compacted")) {
+      this.#member.whenCompacted((problem) => answer(problem ?? error));
+    } else answer(error);
   }
 }
 

@@ -3,11 +3,12 @@
  * §6.4, §6.5, §9.4).
  *
  *   ┌─▶ leader known? ──yes──▶ ask it ──an answer──▶ answered
- *   │        │ no                │ failed
+ *   │        │ no                │ failed, or another leads
  *   └─ 50 ms ┴───────────────────┘        request timeout: "Timeout", or "NoLeader" if none is known then
  *
  * A member that has become the leader itself meanwhile ends the inquiry and answers from its own state.
  */
+import { NO_NODE, type NodeId } from "@quorate/raft";
 import type { Timer } from "@quorate/world";
 import type { Member } from "../member/member.ts";
 
@@ -32,6 +33,7 @@ export class LeaderInquiry<Outcome> {
   readonly #inquirer: Inquirer<Outcome>;
   readonly #limit: Timer;
   #retry: Timer | null = null;
+  #askedCount = 0;
   #isOver = false;
 
   constructor(member: Member, inquirer: Inquirer<Outcome>) {
@@ -62,15 +64,28 @@ export class LeaderInquiry<Outcome> {
     // Elected and not yet at the first entry of our term: a moment, and we answer ourselves.
     if (urls === null || this.#member.isLeader) return this.#tryLater();
     if (urls.length === 0) return this.#end(() => inquirer.gaveUp("NoLeader"));
+    const asked = ++this.#askedCount;
+    this.#lookForAnother(this.#member.leader);
     inquirer.ask(urls, (outcome) => {
       if (this.#isOver) return;
       if (inquirer.isAnswer(outcome)) this.#end(() => inquirer.answered(outcome));
-      else this.#tryLater();
+      else if (asked === this.#askedCount) this.#tryLater();
     });
   }
 
   #tryLater(): void {
+    this.#retry?.cancel();
     this.#retry = this.#member.options.timers.after(RETRY_MS, () => this.#try());
+  }
+
+  /** A leader whose machine is gone does not even refuse: whoever leads after it is asked without waiting for it. */
+  #lookForAnother(asked: NodeId): void {
+    this.#retry = this.#member.options.timers.after(RETRY_MS, () => {
+      const { leader } = this.#member;
+      if (!this.#inquirer.isWaiting) this.abandon();
+      else if (leader === asked || leader === NO_NODE) this.#lookForAnother(asked);
+      else this.#try();
+    });
   }
 
   /** null: no leader is known, or one that is not (yet) a member here. */

@@ -116,6 +116,22 @@ test("a leader that cannot be reached is asked again until a request may take no
   assert.equal(asked, 140);
 });
 
+test("a leader that is gone without a word is not waited for when there is another", async () => {
+  const cluster = await SimulatedCluster.serving(3);
+  const [follower] = cluster.followers as [ClusterMachine];
+  const gone = cluster.leader;
+  grant(cluster, gone, 7, 60);
+  gone.requests = { ...gone.requests!, leaseKeepAlive: () => {}, leaseTimeToLive: () => {} };
+  const stream = follower.openStream(KEEP_ALIVE);
+  keepAlive(stream, 7);
+  const call = follower.send(TIME_TO_LIVE, LeaseTimeToLiveRequest, { ID: 7n });
+  cluster.settle();
+  cluster.cutOff(gone);
+  cluster.advance(4000);
+  assert.deepEqual(answers(stream), ["7:60"]);
+  assert.equal(call.status!.code, 0);
+});
+
 test("a client that goes away ends the asking", async () => {
   const cluster = await SimulatedCluster.serving(3);
   const [follower] = cluster.followers as [ClusterMachine];

@@ -91,7 +91,10 @@ function hashTables(member: Member, call: ServerCall): void {
     // Replaced by a snapshot from the leader: its database is closed.
     if (member.store !== store) return failWith(call, "LeaderChanged");
     if (task.step(HASH_SLICE_RECORDS)) member.options.timers.nextTurn(step);
-    else answer(call, HashResponse, { header: headerOf(member), hash: task.hash });
+    else {
+      answer(call, HashResponse, { header: headerOf(member), hash: task.hash });
+      member.flush();
+    }
   };
   step();
 }

@@ -9,7 +9,6 @@ import {
   PutRequest,
   PutResponse,
   RangeRequest,
-  WatchCreateRequest,
   WatchRequest,
 } from "@quorate/api/messages";
 import { FakeCall } from "../testing/fake-call.ts";
@@ -26,16 +25,21 @@ function put(cluster: SimulatedCluster, key: string, sizeBytes: number): void {
 }
 
 /** A follower with a megabyte of keys, about to be sent a snapshot when it is connected again. */
-async function behind(): Promise<{ cluster: SimulatedCluster; follower: ClusterMachine }> {
+async function behind(
+  before: (cluster: SimulatedCluster, follower: ClusterMachine) => void = () => {},
+): Promise<{ cluster: SimulatedCluster; follower: ClusterMachine }> {
   const cluster = await SimulatedCluster.serving(3, { "snapshot-count": "10", "snapshot-catchup-entries": "1" });
   for (let i = 0; i < 40; i++) put(cluster, `k${i}`, 32 * 1024);
   cluster.advance(1000);
   const [follower] = cluster.followers as [ClusterMachine];
+  before(cluster, follower);
   cluster.cutOff(follower);
-  for (let i = 0; i < 40; i++) {
-    put(cluster, `k${i}`, 10);
-    cluster.advance(200);
+  cluster.advance(3000);
+  for (let i = 0; i < 3000; i++) {
+    const request = { key: Buffer.from(`k${i % 40}`), value: Buffer.from("new") };
+    cluster.leader.send("/etcdserverpb.KV/Put", PutRequest, request);
   }
+  cluster.advance(1000);
   return { cluster, follower };
 }
 
@@ -125,19 +129,27 @@ test("hashes end likewise, for clients and for other members", async () => {
 test("a watch goes on with what is new", async () => {
   const { cluster, follower } = await behind();
   const stream = follower.openStream("/etcdserverpb.Watch/Watch");
-  stream.send(WatchRequest, { createRequest: WatchCreateRequest.create({ ...all, key: Buffer.from("k0") }) });
+  stream.send(WatchRequest, { createRequest: { key: Buffer.from("k0") } });
   install(cluster, follower);
   cluster.advance(1000);
   assert.equal(stream.call.status, null);
   assert.ok(stream.call.messages.length > 1);
 });
 
-test("a compaction whose end was waited for has its end with the state that replaced it", async () => {
-  const { cluster, follower } = await behind();
-  const call = follower.send("/etcdserverpb.KV/Compact", CompactionRequest, { revision: 2, physical: true });
+test("a compaction whose end is waited for ends with its store", async () => {
+  const range = slowly(RANGE);
+  const compact = new FakeCall("/etcdserverpb.KV/Compact");
+  const { cluster, follower } = await behind((cluster, follower) => {
+    // A reader holds the compaction back.
+    follower.send(RANGE, RangeRequest, all, range);
+    range.pull(1);
+    put(cluster, "k0", 10);
+    follower.send(compact.path, CompactionRequest, { revision: 42, physical: true }, compact);
+    cluster.advance(1000);
+    assert.equal(compact.status, null);
+  });
   install(cluster, follower);
-  cluster.advance(10_000);
-  assert.notEqual(call.status, null);
+  assert.deepEqual(compact.status, LEADER_CHANGED);
 });
 
 // covers: RA-20
