@@ -127,7 +127,10 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
       );
     }
     firstPeers = bootstrap.members;
-    if (!isJoined) {
+    if (isJoined) {
+      // Without an entry it may have voted all the same.
+      logStorage.restore(replay, flushedIndex);
+    } else {
       const { entries, hardState } = await beginCluster({ ...bootstrap, kind: "new" }, wal);
       logStorage.append(entries);
       logStorage.setHardState(hardState);
