@@ -11,7 +11,15 @@
  */
 import { encodeV2Store } from "@quorate/membership";
 import type { DatabaseCut } from "@quorate/mvcc";
-import { EMPTY_CONF_STATE, index, Message, MessageType, type SnapshotMetadata, type Term } from "@quorate/raft";
+import {
+  EMPTY_CONF_STATE,
+  index,
+  MalformedMessage,
+  Message,
+  MessageType,
+  type SnapshotMetadata,
+  type Term,
+} from "@quorate/raft";
 import { assert, type Clock, type Log, type Timers } from "@quorate/world";
 import type { OutgoingSnapshot } from "../peers/peer-network.ts";
 import { AppliedState, type AppliedStateOptions } from "./applied-state.ts";
@@ -171,7 +179,13 @@ export class SnapshotExchange {
           return this.#refuse(cause as Error, done);
         }
         this.#received = state;
-        if (!this.#owner.stepSnapshot(message)) this.#discard(state);
+        try {
+          if (!this.#owner.stepSnapshot(message)) this.#discard(state);
+        } catch (cause) {
+          if (!(cause instanceof MalformedMessage)) throw cause;
+          this.#discard(state);
+          return this.#refuse(cause, done);
+        }
         done(null);
       };
       restore();
