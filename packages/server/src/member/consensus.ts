@@ -495,9 +495,18 @@ export class Consensus {
     this.#storage.setHardState(this.#loggedHardState);
     for (const message of messages) {
       for (const response of message.responses) {
-        if (response.to === this.#raft.id) this.#raft.step(response);
+        if (response.to === this.#raft.id) this.#stepOwn(response);
         else this.#owner.send(response);
       }
+    }
+  }
+
+  /** A member that has removed itself meanwhile refuses its own answers (raw-node.ts). */
+  #stepOwn(response: Message): void {
+    try {
+      this.#raft.step(response);
+    } catch (error) {
+      if (!(error instanceof UnknownPeer)) throw error;
     }
   }
 

@@ -127,7 +127,10 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
       );
     }
     firstPeers = bootstrap.members;
-    if (!isJoined) {
+    if (isJoined) {
+      // It may have voted before anything was in its log (RA-02).
+      logStorage.restore(replay, flushedIndex);
+    } else {
       const { entries, hardState } = await beginCluster({ ...bootstrap, kind: "new" }, wal);
       logStorage.append(entries);
       logStorage.setHardState(hardState);
