@@ -63,6 +63,8 @@ interface Link {
   lastArrivalMs: number;
 }
 
+/** How soon who sends a snapshot notices that who receives it has ended. */
+const BROKEN_CONNECTION_MS = 50;
 const SNAPSHOT_BYTES_PER_MS = 10_000;
 
 export class SimNetwork {
@@ -193,9 +195,21 @@ export class SimNetwork {
         from.snapshotEnded(to, snapshot, "failed");
         return;
       }
+      let isAnswered = false;
+      const answer = (status: "finished" | "failed"): void => {
+        if (!isAnswered) from.snapshotEnded(to, snapshot, status);
+        isAnswered = true;
+      };
       target.receiveSnapshot(from, decodeMessage(Buffer.from(bytes)), path, (error) =>
-        from.snapshotEnded(to, snapshot, error === null ? "finished" : "failed"),
+        answer(error === null ? "finished" : "failed"),
       );
+      // The connection of somebody who ends meanwhile breaks.
+      const watch = (): void => {
+        if (isAnswered) return;
+        if (target.isStopped || target.host.process.isEnded) answer("failed");
+        else this.#time.after(BROKEN_CONNECTION_MS, watch);
+      };
+      watch();
     });
   }
 
