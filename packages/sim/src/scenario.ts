@@ -72,6 +72,8 @@ export function scenarioOf(random: Random, overrides: ScenarioOverrides = {}): S
       "heartbeat-interval": String(heartbeatMs),
       "election-timeout": String(electionMs),
       "pre-vote": pick(["true", "true", "true", "false"]),
+      // Only members that have been connected for seconds may be added to, and most worlds do not last that long.
+      "strict-reconfig-check": pick(["true", "false", "false"]),
       "snapshot-count": pick(["5", "20", "100", "1000"]),
       "snapshot-catchup-entries": pick(["1", "10", "100"]),
     },
