@@ -305,6 +305,8 @@ class SimEndpoint implements PeerNetwork {
         from.#tell(() => from.#owner.removedFromCluster());
         return;
       }
+      // Requests tell where they come from, so that a member which has not applied who joined can answer them.
+      if (!this.#peers.has(message.from)) this.#remotes.add(message.from);
       if (this.#peers.get(message.from) === null) this.#peers.set(message.from, this.host.process.monotonicMs());
       try {
         this.#owner.step(message);
