@@ -262,7 +262,7 @@ export class Consensus {
     this.#schedule();
   }
 
-  /** On the clock: when {@link tick} was called last. */
+  /** On the clock: when {@link tick} was last called and raft's time went on. */
   get lastTickMs(): number {
     return this.#lastTickMs;
   }
@@ -288,9 +288,12 @@ export class Consensus {
 
   /** One heartbeat interval has passed. */
   tick(): void {
-    this.#lastTickMs = this.#clock.monotonicMs();
-    // A leader that cannot write falls silent, so that the others elect one that can (known failure WA-11).
-    if (!this.#isStalled()) this.#raft.tick();
+    // A leader that cannot write falls silent, so that the others elect one that can (known failure WA-11). It does not
+    // hear then that it has lost its quorum, so its clock stands still for whoever asks whether it still leads (LE-01).
+    if (!this.#isStalled()) {
+      this.#lastTickMs = this.#clock.monotonicMs();
+      this.#raft.tick();
+    }
     this.#reads.tick(this.#leader !== NO_NODE);
     this.#turn();
   }
