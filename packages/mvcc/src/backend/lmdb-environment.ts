@@ -249,8 +249,15 @@ export function syncPath(path: string): void {
   }
 }
 
-/** Removes a database directory with all that is in it, durably. */
+/**
+ * Removes a database directory with all that is in it, durably. The database goes first: what a crash leaves opens as an
+ * empty one, where a database without its version would be refused.
+ */
 export function removeDirectory(directory: string): void {
+  if (existsSync(databasePath(directory))) {
+    rmSync(databasePath(directory));
+    syncPath(directory);
+  }
   rmSync(directory, { recursive: true, force: true });
   syncPath(dirname(directory));
 }

@@ -35,6 +35,7 @@ import {
   measureEnvironment,
   openEnvironment,
   prepareDirectory,
+  removeDirectory,
   scanStoredRecords,
   scanTable,
 } from "./lmdb-environment.ts";
@@ -183,6 +184,14 @@ export class LmdbStorage implements Storage {
       }
       done(null, storage);
     });
+  }
+
+  /**
+   * Removes a database that nobody has open, durably; of no effect if there is none. A crash on the way leaves a directory
+   * that opens as an empty database.
+   */
+  static remove(directory: string): void {
+    removeDirectory(directory);
   }
 
   defragment(done: (error: Error | null) => void): void {

@@ -606,6 +606,21 @@ test("a leader whose log does not answer for an election timeout falls silent", 
   assert.notEqual(bench.sent.filter((each) => each.type === MessageType.Heartbeat).length, 0);
 });
 
+// covers: LE-01
+test("the clock of a leader whose log does not answer stands still", () => {
+  const bench = leadThree();
+  bench.propose("a");
+  bench.turn();
+  bench.tick(900);
+  const lastMs = bench.world.nowMs;
+  assert.equal(bench.consensus.lastTickMs, lastMs);
+  bench.tick(2000);
+  assert.equal(bench.consensus.lastTickMs, lastMs);
+  bench.durable();
+  bench.tick(100);
+  assert.equal(bench.consensus.lastTickMs, bench.world.nowMs);
+});
+
 // covers: WA-11
 test("a leader whose log does not answer is not heard of either when clients write and read on", () => {
   const bench = leadThree();

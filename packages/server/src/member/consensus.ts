@@ -277,7 +277,7 @@ export class Consensus {
     this.#schedule();
   }
 
-  /** On the clock: when raft's clock ticked last. */
+  /** On the clock: when {@link tick} was last called and raft's time went on. */
   get lastTickMs(): number {
     return this.#lastTickMs;
   }
@@ -303,7 +303,8 @@ export class Consensus {
 
   /** One heartbeat interval has passed. */
   tick(): void {
-    // A leader that cannot write falls silent, so that the others elect one that can (known failure WA-11).
+    // A leader that cannot write falls silent, so that the others elect one that can (known failure WA-11). It does not
+    // hear then that it has lost its quorum, so its clock stands still for whoever asks whether it still leads (LE-01).
     if (!this.#isStalled()) {
       this.#lastTickMs = this.#clock.monotonicMs();
       this.#raft.tick();

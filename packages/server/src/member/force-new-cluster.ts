@@ -33,7 +33,7 @@ export interface ForceOptions {
 export async function forceNewCluster(options: ForceOptions): Promise<Replay> {
   const { replay, wal, state, memberId, log } = options;
   const saved = replay.hardState ?? EMPTY_HARD_STATE;
-  const commit = Math.max(saved.commit, state.backend.flushedIndex);
+  const { commit, voterIds, memberIds } = committedIn(replay.entries, saved.commit, state, memberId);
   const kept = replay.entries.filter((each) => each.index <= commit);
   if (kept.length < replay.entries.length) {
     log.info("discarding uncommitted entries", {
@@ -41,7 +41,6 @@ export async function forceNewCluster(options: ForceOptions): Promise<Replay> {
       discarded: replay.entries.length - kept.length,
     });
   }
-  const { voterIds, memberIds } = configurationAt(commit, state, kept);
   const at: Term = term(Math.max(saved.term, state.backend.flushedTerm));
   const entries = forcedEntries({ self: memberId, voterIds, memberIds, term: at, lastIndex: commit });
   if (entries.length === 0) return replay;
@@ -57,16 +56,25 @@ export async function forceNewCluster(options: ForceOptions): Promise<Replay> {
   return { ...replay, hardState, entries: [...kept, ...entries], lastIndex: last };
 }
 
-/** Who is in the configuration once everything committed is applied. */
-function configurationAt(
-  commit: number,
-  { confState, membership, backend }: AppliedState,
+/**
+ * Up to where the entries are committed, and who is in the configuration there. The log's own commit index may be behind:
+ * what was applied was committed, and whatever a voter has alone (it may have acknowledged it).
+ */
+function committedIn(
   entries: readonly Entry[],
-): { voterIds: bigint[]; memberIds: bigint[] } {
+  savedCommit: number,
+  { confState, membership, backend }: AppliedState,
+  self: bigint,
+): { commit: number; voterIds: bigint[]; memberIds: bigint[] } {
   const voters = new Set(confState.voters);
   const all = new Set([...confState.voters, ...confState.learners, ...membership.members().map(({ id }) => id)]);
+  let commit = Math.max(savedCommit, backend.flushedIndex);
   for (const entry of entries) {
-    if (entry.type !== EntryType.ConfChange || entry.index <= backend.flushedIndex || entry.index > commit) continue;
+    if (entry.index <= backend.flushedIndex) continue;
+    const isCommitted = entry.index <= commit || (voters.size === 1 && voters.has(self));
+    if (!isCommitted) break;
+    commit = Math.max(commit, entry.index);
+    if (entry.type !== EntryType.ConfChange) continue;
     const { type, nodeId } = decodeConfChange(entry.data);
     if (type === ConfChangeType.RemoveNode) {
       voters.delete(nodeId);
@@ -76,5 +84,5 @@ function configurationAt(
     all.add(nodeId);
     if (type === ConfChangeType.AddNode) voters.add(nodeId);
   }
-  return { voterIds: [...voters], memberIds: [...all] };
+  return { commit, voterIds: [...voters], memberIds: [...all] };
 }

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import fs, { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { after, mock, test } from "node:test";
 import { Backend, LmdbStorage, type Storage } from "@quorate/mvcc";
 import { silentLog } from "@quorate/world";
 import { LmdbDatabases } from "./lmdb-databases.ts";
@@ -20,7 +21,7 @@ function ended(begin: (done: Done) => unknown): Promise<void> {
 
 /** A snapshot file of a database that has applied the entry 9. */
 async function writeSnapshot(path: string): Promise<void> {
-  const storage = new LmdbStorage({ directory: `${path}.source` });
+  const storage = new LmdbStorage({ directory: mkdtempSync(join(root, "source-")) });
   const backend = new Backend({ storage });
   backend.applied(9, 1);
   await ended((done) => backend.flush(done));
@@ -34,9 +35,36 @@ function received(databases: LmdbDatabases, path: string): Promise<Storage> {
   });
 }
 
+function make(name: string): LmdbDatabases {
+  mkdirSync(join(root, name), { recursive: true });
+  return new LmdbDatabases(join(root, name), join(root, name, "snap"), silentLog);
+}
+
+/** The process is killed when it has removed so many names, in whatever order the directory gives them. */
+function killedAfter(removals: number, discard: () => void): void {
+  const remove = fs.rmSync;
+  let left = removals;
+  const removeOne = (path: string): void => {
+    if (left-- <= 0) throw new Error("killed");
+    remove(path, { force: true });
+  };
+  const removed = mock.method(fs, "rmSync", (path: string, options?: { recursive?: boolean }) => {
+    if (options?.recursive !== true) return removeOne(path);
+    for (const name of fs.readdirSync(path).sort().reverse()) removeOne(join(path, name));
+    fs.rmdirSync(path);
+  });
+  syncBuiltinESMExports();
+  try {
+    discard();
+  } finally {
+    removed.mock.restore();
+    syncBuiltinESMExports();
+  }
+}
+
 // covers: SN-02
 test("a snapshot that comes again while what was made of it is being discarded is refused, and taken later", async () => {
-  const databases = new LmdbDatabases(root, join(root, "snap"), silentLog);
+  const databases = make("again");
   const [first] = databases.open() as [Storage];
   const path = databases.outgoingPath();
   await writeSnapshot(path);
@@ -49,4 +77,35 @@ test("a snapshot that comes again while what was made of it is being discarded i
   const used = await received(databases, `${path}.third`);
   assert.equal(new Backend({ storage: used }).flushedIndex, 9);
   for (const storage of [first, used]) await ended((done) => storage.close(done));
+});
+
+// covers: SN-04
+test("a database whose removal was cut off at any point does not keep the member from starting", async () => {
+  for (let removals = 0; removals < 4; removals++) {
+    const name = `cut-off-${removals}`;
+    const databases = make(name);
+    const [first] = databases.open() as [Storage];
+    const path = databases.outgoingPath();
+    await writeSnapshot(path);
+    const unused = await received(databases, path);
+    await ended((done) => first.close(done));
+    // As discard closes it, and then is cut off.
+    let close: Done = () => {};
+    Object.defineProperty(unused, "close", { value: (done: Done) => (close = done) });
+    databases.discard(unused);
+    await ended((done) => LmdbStorage.prototype.close.call(unused, done));
+    killedAfter(removals, () => {
+      try {
+        close(null);
+      } catch (error) {
+        assert.equal((error as Error).message, "killed");
+      }
+    });
+    const found = make(name).open();
+    assert.deepEqual(
+      found.map((storage) => new Backend({ storage }).flushedIndex),
+      removals === 0 ? [0, 9] : [0],
+    );
+    for (const storage of found) await ended((done) => storage.close(done));
+  }
 });

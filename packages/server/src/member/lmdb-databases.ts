@@ -59,7 +59,7 @@ export class LmdbDatabases implements Databases {
       return;
     }
     // One that was being made when an earlier transfer ended.
-    rmSync(directory, { recursive: true, force: true });
+    LmdbStorage.remove(directory);
     LmdbStorage.readSnapshot({ path, directory }, (error, storage) => {
       this.removeFile(path);
       if (storage !== null) this.#names.set(storage, name);
@@ -73,7 +73,7 @@ export class LmdbDatabases implements Databases {
     storage.close((error) => {
       this.#names.delete(storage);
       if (error !== null) this.#log.warn("failed to close a database that is not used any more", { name, error });
-      rmSync(`${this.#directory}/${name}`, { recursive: true, force: true });
+      LmdbStorage.remove(`${this.#directory}/${name}`);
     });
   }
 
