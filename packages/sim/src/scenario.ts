@@ -42,6 +42,8 @@ export interface Scenario {
   readonly keyCount: number;
   readonly thinkMs: number;
   readonly watchClients: number;
+  /** Middle of the time between changes of the membership; null: none. */
+  readonly changeMembersEveryMs: number | null;
 }
 
 export interface ScenarioOverrides {
@@ -70,6 +72,8 @@ export function scenarioOf(random: Random, overrides: ScenarioOverrides = {}): S
       "heartbeat-interval": String(heartbeatMs),
       "election-timeout": String(electionMs),
       "pre-vote": pick(["true", "true", "true", "false"]),
+      // Only members that have been connected for seconds may be added to, and most worlds do not last that long.
+      "strict-reconfig-check": pick(["true", "false", "false"]),
       "snapshot-count": pick(["5", "20", "100", "1000"]),
       "snapshot-catchup-entries": pick(["1", "10", "100"]),
     },
@@ -96,6 +100,7 @@ export function scenarioOf(random: Random, overrides: ScenarioOverrides = {}): S
     keyCount: pick([1, 3, 10]),
     thinkMs: pick([1, 5, electionMs / 10]),
     watchClients: 1 + random.below(3),
+    changeMembersEveryMs: pick([null, electionMs * 3, electionMs * 10]),
   };
 }
 
@@ -109,6 +114,7 @@ export function describeScenario(scenario: Scenario): string {
     `faults every ${scenario.faultEveryMs} ms for ${scenario.faultLastsMs} ms: ${faults.join(", ") || "none"}`,
     `network ${JSON.stringify(scenario.network)}`,
     `machines ${JSON.stringify(scenario.machine)}, clocks ±${scenario.clockDrift * 100} %`,
-    `${scenario.kvClients} clients on ${scenario.keyCount} keys every ${scenario.thinkMs} ms, ${scenario.watchClients} watchers`,
+    `${scenario.kvClients} clients on ${scenario.keyCount} keys every ${scenario.thinkMs} ms, ${scenario.watchClients} watchers, ` +
+      `members change ${scenario.changeMembersEveryMs === null ? "never" : `every ${scenario.changeMembersEveryMs} ms`}`,
   ].join("\n");
 }

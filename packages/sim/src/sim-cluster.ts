@@ -8,16 +8,26 @@
  *
  * The only asynchronous thing is the opening of a member; its continuations run in the microtasks between two events.
  */
-import { memberIdOf } from "@quorate/membership";
+import { type Membership, memberIdOf } from "@quorate/membership";
 import { type NodeId, Role, roleName } from "@quorate/raft";
-import type { Member, MemberParts, PeerNetwork, PeerNetworkOwner } from "@quorate/server/testing";
+import type {
+  Bootstrap,
+  LeaderLink,
+  Member,
+  MemberParts,
+  PeerNetwork,
+  PeerNetworkOwner,
+  PeerRequests,
+} from "@quorate/server/testing";
 import { SeededRandom } from "@quorate/wal/testing";
 import type { ClientWorld } from "./clients.ts";
 import { Faults } from "./faults.ts";
 import { Invariants } from "./invariants.ts";
+import { Operator, type OperatorWorld } from "./operator.ts";
 import { describeScenario, type Scenario, type ScenarioOverrides, scenarioOf } from "./scenario.ts";
+import { simLeaderLink } from "./sim-leader-link.ts";
 import { type Host, SimNetwork } from "./sim-network.ts";
-import { SimNode, type SimNodeOwner } from "./sim-node.ts";
+import { peerUrlOf, SimNode, type SimNodeOwner } from "./sim-node.ts";
 import type { SimProcess } from "./sim-process.ts";
 import { SimTime } from "./sim-time.ts";
 import { Trace } from "./trace.ts";
@@ -71,6 +81,7 @@ class SimCluster implements SimNodeOwner {
   readonly #nodes: SimNode[] = [];
   readonly #workload: Workload;
   readonly #faults: Faults;
+  readonly #operator: Operator | null;
   readonly #roles: Map<NodeId, string> = new Map();
   #steps = 0;
   #isAtRest = false;
@@ -104,11 +115,20 @@ class SimCluster implements SimNodeOwner {
         random: faultsRandom,
         network: this.#network,
         trace: this.#trace,
-        nodes: () => this.#nodes,
+        nodes: () => this.#live(),
         leader: () => this.#leader(),
       },
       this.#scenario,
     );
+    const { changeMembersEveryMs } = this.#scenario;
+    const operatorWorld: OperatorWorld = {
+      ...clients,
+      random: this.#fork(),
+      nodes: () => this.#nodes,
+      addNode: (name, id, membership) => this.#join(name, id, membership),
+    };
+    this.#operator =
+      changeMembersEveryMs === null ? null : new Operator(operatorWorld, this.#workload.calls, changeMembersEveryMs);
   }
 
   async run(steps: number): Promise<void> {
@@ -137,6 +157,7 @@ class SimCluster implements SimNodeOwner {
         ...this.#network.counts,
         ...this.#workload.counts(),
         ...this.#faults.counts,
+        ...(this.#operator?.counts ?? {}),
       },
     };
   }
@@ -165,6 +186,16 @@ class SimCluster implements SimNodeOwner {
     );
   }
 
+  leaderLink(from: SimNode, process: SimProcess): LeaderLink {
+    const reach = (urls: readonly string[]): (SimNode & { readonly requests: PeerRequests }) | null => {
+      const asked = this.#nodes.find((node) => urls.includes(peerUrlOf(node.name)));
+      if (asked === undefined || asked.state !== "up" || asked.requests === null) return null;
+      const isReached = asked === from || this.#network.isConnected(from.id, asked.id);
+      return isReached ? (asked as SimNode & { readonly requests: PeerRequests }) : null;
+    };
+    return simLeaderLink({ process }, { time: this.#time, delayMs: this.#scenario.network.delayMs, reach });
+  }
+
   network(id: NodeId, host: Host, owner: PeerNetworkOwner): PeerNetwork {
     return this.#network.endpoint(id, host, owner);
   }
@@ -185,6 +216,10 @@ class SimCluster implements SimNodeOwner {
       for (let i = 0; i < OPENING_MICROTASKS; i++) await null;
     }
     for (const node of this.#nodes) {
+      if (node.machine.isRemoved && !node.process.isEnded) {
+        this.#trace.line(node.name, () => "ENDS, having been removed");
+        node.kill();
+      }
       const { failure } = node.machine;
       if (failure === null || node.process.isEnded) continue;
       if (!this.#faults.memberFailed(node)) {
@@ -201,8 +236,19 @@ class SimCluster implements SimNodeOwner {
     this.#faults.stop();
     const untilMs = this.#time.nowMs + REST_WITHIN_MS;
     await this.#until(untilMs, "a leader is elected once all is well", () => this.#leader() !== null);
+    this.#operator?.stop();
+    await this.#until(
+      untilMs,
+      "machines follow the membership once all is well",
+      () => this.#operator?.isAtRest !== false,
+    );
+    this.#faults.stop();
     this.#workload.probe();
-    await this.#until(untilMs, "every member takes writes once all is well", () => this.#workload.isProbed);
+    await this.#until(untilMs, "every voter takes writes once all is well", () =>
+      this.#live().every(
+        (node) => node.state === "up" && (node.machine.member.isLearner || this.#workload.isProbed(node.name)),
+      ),
+    );
     this.#workload.stop();
     await this.#until(untilMs, "members and watchers catch up once all is well", () => this.#isAtOne());
   }
@@ -210,7 +256,12 @@ class SimCluster implements SimNodeOwner {
   async #until(untilMs: number, promise: string, isSo: () => boolean): Promise<void> {
     while (!isSo()) {
       if (this.#time.nowMs > untilMs) {
-        throw this.#verdict.broken(promise, this.#nodes.map((node) => this.#describe(node)).join("; "));
+        throw this.#verdict.broken(
+          promise,
+          this.#live()
+            .map((node) => this.#describe(node))
+            .join("; "),
+        );
       }
       await this.#step();
     }
@@ -219,8 +270,8 @@ class SimCluster implements SimNodeOwner {
   /** Nobody waits, and all have applied the same. */
   #isAtOne(): boolean {
     if (!this.#workload.isAtRest) return false;
-    const up = this.#nodes.filter((node) => node.state === "up");
-    if (up.length < this.#nodes.length) return false;
+    const up = this.#live();
+    if (up.some((node) => node.state !== "up")) return false;
     const index = up[0]!.machine.member.appliedIndex;
     return up.every(({ machine }) => machine.member.appliedIndex === index && machine.member.commitIndex === index);
   }
@@ -237,35 +288,55 @@ class SimCluster implements SimNodeOwner {
     return found;
   }
 
+  /** All that are not scrapped. */
+  #live(): SimNode[] {
+    return this.#nodes.filter((node) => node.state !== "retired");
+  }
+
   #makeNodes(): void {
-    const { memberCount, settings, segmentBytes, clockDrift, machine } = this.#scenario;
-    const url = (name: string): string => `http://${name}:2380`;
+    const { memberCount } = this.#scenario;
     const names = Array.from({ length: memberCount }, (_each, at) => `m${at + 1}`);
-    const cluster = names.map((name) => `${name}=${url(name)}`).join(",");
-    for (const name of names) {
-      const random = this.#fork();
-      this.#nodes.push(
-        new SimNode(
-          {
-            name,
-            id: memberIdOf([url(name)], TOKEN),
-            settings: {
-              ...settings,
-              name,
-              "initial-cluster": cluster,
-              "initial-cluster-token": TOKEN,
-              "initial-advertise-peer-urls": url(name),
-            },
-            segmentBytes,
-            pace: { ...machine },
-            rate: 1 + clockDrift * (random.below(2001) / 1000 - 1),
-          },
-          this.#time,
-          random,
-          this,
-        ),
-      );
-    }
+    const cluster = names.map((name) => `${name}=${peerUrlOf(name)}`).join(",");
+    for (const name of names) this.#addNode(name, memberIdOf([peerUrlOf(name)], TOKEN), cluster);
+  }
+
+  #join(name: string, id: NodeId, membership: Membership): void {
+    const identity: Bootstrap = {
+      kind: "join",
+      memberId: id,
+      clusterId: membership.clusterId,
+      members: membership.members(),
+      token: TOKEN,
+      srvServerName: null,
+    };
+    this.#addNode(name, id, `${name}=${peerUrlOf(name)}`, identity).start();
+  }
+
+  #addNode(name: string, id: NodeId, cluster: string, identity?: Bootstrap): SimNode {
+    const { settings, segmentBytes, clockDrift, machine } = this.#scenario;
+    const random = this.#fork();
+    const node = new SimNode(
+      {
+        name,
+        id,
+        settings: {
+          ...settings,
+          name,
+          "initial-cluster": cluster,
+          "initial-cluster-token": TOKEN,
+          "initial-advertise-peer-urls": peerUrlOf(name),
+        },
+        segmentBytes,
+        ...(identity === undefined ? {} : { identity }),
+        pace: { ...machine },
+        rate: 1 + clockDrift * (random.below(2001) / 1000 - 1),
+      },
+      this.#time,
+      random,
+      this,
+    );
+    this.#nodes.push(node);
+    return node;
   }
 
   /** A source of chance of its own, so that what one part draws does not change another. */

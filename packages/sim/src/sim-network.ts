@@ -63,6 +63,8 @@ interface Link {
   lastArrivalMs: number;
 }
 
+/** How soon who sends a snapshot notices that who receives it has ended. */
+const BROKEN_CONNECTION_MS = 50;
 const SNAPSHOT_BYTES_PER_MS = 10_000;
 
 export class SimNetwork {
@@ -193,9 +195,21 @@ export class SimNetwork {
         from.snapshotEnded(to, snapshot, "failed");
         return;
       }
+      let isAnswered = false;
+      const answer = (status: "finished" | "failed"): void => {
+        if (!isAnswered) from.snapshotEnded(to, snapshot, status);
+        isAnswered = true;
+      };
       target.receiveSnapshot(from, decodeMessage(Buffer.from(bytes)), path, (error) =>
-        from.snapshotEnded(to, snapshot, error === null ? "finished" : "failed"),
+        answer(error === null ? "finished" : "failed"),
       );
+      // The connection of somebody who ends meanwhile breaks.
+      const watch = (): void => {
+        if (isAnswered) return;
+        if (target.isStopped || target.host.process.isEnded) answer("failed");
+        else this.#time.after(BROKEN_CONNECTION_MS, watch);
+      };
+      watch();
     });
   }
 
@@ -291,6 +305,8 @@ class SimEndpoint implements PeerNetwork {
         from.#tell(() => from.#owner.removedFromCluster());
         return;
       }
+      // Requests tell where they come from, so that a member which has not applied who joined can answer them.
+      if (!this.#peers.has(message.from)) this.#remotes.add(message.from);
       if (this.#peers.get(message.from) === null) this.#peers.set(message.from, this.host.process.monotonicMs());
       try {
         this.#owner.step(message);

@@ -2,14 +2,19 @@
  * One member with its machine, across all runs of its program.
  *
  *   down ──start──▶ opening ──opened──▶ up ──stop──▶ stopping ──▶ down        any ──crash, kill, failure──▶ down
+ *                                                                             any ──retire──▶ retired, for good
  */
 import type { NodeId } from "@quorate/raft";
 import {
+  type Bootstrap,
+  type LeaderLink,
   MEMBER_DIRECTORY,
   type Member,
   type MemberParts,
   type PeerNetwork,
   type PeerNetworkOwner,
+  type PeerRequests,
+  peerRequestsOf,
   SimulatedMachine,
 } from "@quorate/server/testing";
 import { SeededRandom } from "@quorate/wal/testing";
@@ -24,6 +29,8 @@ export interface SimNodeOptions {
   readonly id: NodeId;
   readonly settings: Readonly<Record<string, string>>;
   readonly segmentBytes: number;
+  /** For a member that joins a running cluster. */
+  readonly identity?: Bootstrap;
   readonly pace: MachinePace;
   /** Of this machine's clock. */
   readonly rate: number;
@@ -39,6 +46,7 @@ export interface SimNodeOwner {
   network(id: NodeId, host: Host, owner: PeerNetworkOwner): PeerNetwork;
   /** Never answers at once. */
   askVersions(node: SimNode, ids: readonly NodeId[], done: (versions: readonly (string | null)[]) => void): void;
+  leaderLink(node: SimNode, process: SimProcess): LeaderLink;
   ended(node: SimNode, process: SimProcess): void;
 }
 
@@ -48,11 +56,14 @@ export class SimNode implements Host, Served {
   readonly machine: SimulatedMachine;
   readonly pace: MachinePace;
   readonly snapshotDirectory: string = `${MEMBER_DIRECTORY}/snap`;
-  state: "down" | "opening" | "up" | "stopping" = "down";
+  state: "down" | "opening" | "up" | "stopping" | "retired" = "down";
+  /** Of the member that runs; what others ask it. */
+  requests: PeerRequests | null = null;
   process: SimProcess;
   readonly #time: SimTime;
   readonly #random: Random;
   readonly #rate: number;
+  readonly #identity: Bootstrap | undefined;
   readonly #owner: SimNodeOwner;
 
   constructor(options: SimNodeOptions, time: SimTime, random: Random, owner: SimNodeOwner) {
@@ -60,6 +71,7 @@ export class SimNode implements Host, Served {
     this.id = options.id;
     this.pace = options.pace;
     this.#rate = options.rate;
+    this.#identity = options.identity;
     this.#time = time;
     this.#random = random;
     this.#owner = owner;
@@ -93,6 +105,8 @@ export class SimNode implements Host, Served {
         clock: process,
         timers: process,
         schedule: (complete) => process.storageDone(complete),
+        leaderLink: this.#owner.leaderLink(this, process),
+        ...(this.#identity === undefined ? {} : { identity: this.#identity }),
         memberOptions: {
           network: (owner) => this.#owner.network(this.id, host, owner),
           askVersions: (members, done) =>
@@ -110,6 +124,7 @@ export class SimNode implements Host, Served {
       .then((member) => {
         if (member === null || process.isEnded) return;
         this.state = "up";
+        this.requests = peerRequestsOf(member, this.machine.config);
         this.#owner.starting(this, member, parts!);
         process.deliver(() => member.start());
       })
@@ -148,6 +163,13 @@ export class SimNode implements Host, Served {
     });
   }
 
+  /** The machine is scrapped. */
+  retire(): void {
+    if (this.process.isEnded) this.#owner.ended(this, this.process);
+    else this.kill();
+    this.state = "retired";
+  }
+
   #end(): void {
     this.process.end();
     this.state = "down";
@@ -157,4 +179,8 @@ export class SimNode implements Host, Served {
   #newProcess(): SimProcess {
     return new SimProcess(this.#time, this.#random, { pace: this.pace, rate: this.#rate });
   }
+}
+
+export function peerUrlOf(name: string): string {
+  return `http://${name}:2380`;
 }

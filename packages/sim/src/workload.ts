@@ -9,20 +9,17 @@ import { WatchClient } from "./watch-client.ts";
 
 export class Workload {
   readonly history: History;
-  readonly #world: ClientWorld;
-  readonly #calls: Calls;
+  readonly calls: Calls;
   readonly #clients: KvClient[] = [];
   readonly #watchers: WatchClient[] = [];
-  /** Members that have not yet taken a write since `probe`. */
-  #unprobed: Set<string> | null = null;
+  readonly #probed: Set<string> = new Set();
 
   constructor(world: ClientWorld, verdict: Verdict, scenario: Scenario) {
-    this.#world = world;
     this.history = new History(verdict);
-    this.#calls = new Calls(world);
+    this.calls = new Calls(world);
     for (let i = 0; i < scenario.kvClients; i++) {
       const options = { number: i + 1, keyCount: scenario.keyCount, thinkMs: scenario.thinkMs };
-      this.#clients.push(new KvClient(world, this.#calls, this.history, options));
+      this.#clients.push(new KvClient(world, this.calls, this.history, options));
     }
     for (let i = 0; i < scenario.watchClients; i++) {
       this.#watchers.push(new WatchClient(`w${i + 1}`, world, this.history, verdict, scenario.electionMs * 20));
@@ -30,18 +27,18 @@ export class Workload {
   }
 
   processEnded(process: SimProcess): void {
-    this.#calls.processEnded(process);
+    this.calls.processEnded(process);
     for (const watcher of this.#watchers) watcher.processEnded(process);
   }
 
   /** From now on it is noted which members take writes. */
   probe(): void {
-    this.#unprobed = new Set(this.#world.served().map((each) => each.name));
-    for (const client of this.#clients) client.onWrite = (member) => this.#unprobed!.delete(member);
+    for (const client of this.#clients) client.onWrite = (member) => this.#probed.add(member);
   }
 
-  get isProbed(): boolean {
-    return this.#unprobed?.size === 0;
+  /** It has taken a write since `probe`. */
+  isProbed(member: string): boolean {
+    return this.#probed.has(member);
   }
 
   /** No new calls. */

@@ -612,9 +612,10 @@ test("a leader whose log does not answer is not heard of either when clients wri
   // What comes in is answered with nothing that keeps the others from electing somebody.
   bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(2) });
   bench.tick(500);
-  assert.deepEqual(bench.sent, []);
+  assert.equal(bench.sent.length, 0);
   bench.durable();
   bench.turn();
+  bench.world.fireNext(bench.world.nowMs + 10);
   assert.notEqual(bench.sent.filter((each) => each.type === MessageType.App).length, 0);
 });
 
@@ -630,4 +631,36 @@ test("a configuration change waits for a leader and is proposed then", () => {
     stored.map((each) => each.type),
     [EntryType.Normal, EntryType.ConfChange],
   );
+});
+
+function appendsTo(bench: Bench, to: NodeId): string[] {
+  return bench.sent
+    .filter((each) => each.type === MessageType.App && each.to === to)
+    .map((each) => `${names(each.entries)}@${each.commit}`);
+}
+
+test("news of the commit alone waits for the next entries, which tell it too, and for no longer than 2 ms", () => {
+  const bench = leadThree();
+  bench.propose("a");
+  bench.turn();
+  bench.durable();
+  bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(2) });
+  bench.propose("b");
+  bench.turn();
+  assert.deepEqual(appendsTo(bench, 2n), ["a@1", "b@2"]);
+  bench.durable();
+  bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(3) });
+  assert.deepEqual(appendsTo(bench, 2n), ["a@1", "b@2"]);
+  bench.world.fireNext(bench.world.nowMs + 2);
+  assert.deepEqual(appendsTo(bench, 2n), ["a@1", "b@2", "@3"]);
+});
+
+test("a member that passed on a request hears of the commit at once, because somebody waits there", () => {
+  const bench = leadThree();
+  const entry = new Entry(EntryType.Normal, term(0), index(0), Buffer.from("a"));
+  bench.step(MessageType.Prop, 2n, { entries: [entry] });
+  bench.durable();
+  bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(2) });
+  bench.step(MessageType.AppResp, 3n, { term: term(1), index: index(2) });
+  assert.deepEqual([appendsTo(bench, 2n), appendsTo(bench, 3n)], [["a@1", "@2"], ["a@1"]]);
 });

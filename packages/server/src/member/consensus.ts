@@ -41,6 +41,7 @@ import {
   UnknownPeer,
 } from "@quorate/raft";
 import type { Clock, Log, Timers } from "@quorate/world";
+import { CommitNews } from "./commit-news.ts";
 import { ReadRounds, type ReadWaiter } from "./read-rounds.ts";
 import type { RequestIds } from "./request-ids.ts";
 
@@ -112,6 +113,9 @@ export class Consensus {
   readonly #log: Log;
   readonly #stallMs: number;
   readonly #reads: ReadRounds;
+  readonly #commitNews: CommitNews;
+  /** Something was given to the network since it was flushed. */
+  #hasSent = false;
 
   #proposals: Proposal[] = [];
   /** Changes of the configuration that wait for a leader to be known. */
@@ -146,6 +150,11 @@ export class Consensus {
     this.#log = options.log;
     this.#stallMs = options.stallMs;
     this.#reads = new ReadRounds({ ...options, ask: (context) => this.#raft.readIndex(context) });
+    this.#commitNews = new CommitNews({
+      clock: options.clock,
+      timers: options.timers,
+      send: (message) => this.#sendHeld(message),
+    });
     this.#lastTickMs = options.clock.monotonicMs();
     const { hardState, confState } = options.storage.initialState();
     this.#loggedHardState = hardState;
@@ -235,6 +244,7 @@ export class Consensus {
   /** A message from another member. What raft refuses (an answer from somebody it does not know) is dropped. */
   step(message: Message): void {
     if (this.#isStopped) return;
+    this.#commitNews.received(message);
     try {
       this.#raft.step(message);
     } catch (error) {
@@ -403,17 +413,36 @@ export class Consensus {
       for (const message of ready.messages) {
         if (message.to === LOCAL_APPEND_THREAD) this.#appends.push(message);
         else if (isLocalThread(message.to)) applying = message;
-        else if (!keepsFollowers(message) || !this.#isStalled()) this.#owner.send(message);
+        else if (!keepsFollowers(message) || !this.#isStalled()) this.#send(message);
       }
       // The disk and the other members start first and work while the entries that are already committed are applied.
       this.#pumpAppends();
-      this.#owner.flushPeers();
+      this.#flushPeers();
       if (applying !== null) this.#apply(applying);
     }
     // What gathered during a write must go on even if its end is no news to raft.
     this.#pumpAppends();
-    this.#owner.flushPeers();
+    this.#flushPeers();
     this.#reads.release(this.#appliedIndex);
+  }
+
+  /** For another member, with the next flush; or later, if it is news that can wait. */
+  #send(message: Message): void {
+    if (this.#commitNews.holds(message)) return;
+    this.#owner.send(message);
+    this.#hasSent = true;
+  }
+
+  #sendHeld(message: Message): void {
+    if (this.#isStopped || this.#isStalled()) return;
+    this.#owner.send(message);
+    this.#owner.flushPeers();
+  }
+
+  #flushPeers(): void {
+    if (!this.#hasSent) return;
+    this.#hasSent = false;
+    this.#owner.flushPeers();
   }
 
   #apply(message: Message): void {
@@ -507,14 +536,24 @@ export class Consensus {
     this.#storage.setHardState(this.#loggedHardState);
     for (const message of messages) {
       for (const response of message.responses) {
-        if (response.to === this.#raft.id) this.#raft.step(response);
+        if (response.to === this.#raft.id) this.#stepOwn(response);
         else this.#owner.send(response);
       }
     }
   }
 
+  /** A member that has removed itself meanwhile refuses its own answers (raw-node.ts). */
+  #stepOwn(response: Message): void {
+    try {
+      this.#raft.step(response);
+    } catch (error) {
+      if (!(error instanceof UnknownPeer)) throw error;
+    }
+  }
+
   #leadership(leader: NodeId, role: Role): void {
     this.#role = role;
+    this.#commitNews.clear();
     if (leader !== this.#leader) {
       this.#leader = leader;
       this.#reads.failRound("LeaderChanged");

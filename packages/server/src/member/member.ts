@@ -248,6 +248,7 @@ export class Member implements ConsensusOwner {
       { ...options, clusterId: this.membership.clusterId, memberId: parts.id, databases: parts.databases },
       {
         state: () => this.#state,
+        commitIndex: () => this.commitIndex,
         stepSnapshot: (message) => {
           this.#consensus.step(message);
           return this.#consensus.isInstalling(message.snapshot!.metadata.index);
@@ -634,12 +635,13 @@ export class Member implements ConsensusOwner {
     const startedMs = clock.monotonicMs();
     log.info("applying snapshot", { "current-applied-index": this.appliedIndex, "incoming-index": metadata.index });
     const state = this.#snapshots.take(metadata);
-    const waiters = this.#writeBehind.abandon();
+    const replaced = this.#writeBehind;
+    replaced.abandon();
     this.#compaction.stop();
     const mark = { ...metadata, confState: Buffer.from(confStateJson(metadata.confState)) };
     this.#logWriter.replace(mark, hardState, () => {
       this.#replaceState(state, metadata);
-      for (const waiter of waiters) waiter();
+      for (const waiter of replaced.takeWaiters()) waiter();
       done();
       log.info("applied snapshot", { "applied-index": metadata.index, "took-ms": clock.monotonicMs() - startedMs });
     });
@@ -951,12 +953,13 @@ export class Member implements ConsensusOwner {
     });
     for (const done of this.#compactionWaits) done("LeaderChanged");
     this.#compactionWaits.clear();
+    this.#parts.databases.discard(old.backend.storage);
+    if (this.#isStopping) return;
     for (const peer of old.membership.members()) {
       if (peer.id !== this.id && state.membership.member(peer.id) === undefined) this.network.removePeer(peer.id);
     }
     for (const peer of state.membership.members()) this.#addPeer(peer);
     if (state.membership.isRemoved(this.id)) this.#removedFromCluster();
-    this.#parts.databases.discard(old.backend.storage);
     this.#compaction.run();
     this.#becomeReady();
     this.replayWatchers();

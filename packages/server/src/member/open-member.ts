@@ -128,7 +128,7 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
     }
     firstPeers = bootstrap.members;
     if (isJoined) {
-      // Without an entry it may have voted all the same.
+      // It may have voted before the leader sent it anything (known failure RA-02).
       logStorage.restore(replay, flushedIndex);
     } else {
       const { entries, hardState } = await beginCluster({ ...bootstrap, kind: "new" }, wal);

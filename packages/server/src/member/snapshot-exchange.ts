@@ -42,6 +42,8 @@ export interface SnapshotExchangeOptions extends AppliedStateOptions {
 export interface SnapshotExchangeOwner {
   /** What a snapshot for others is made of. */
   state(): AppliedState;
+  /** Up to here nothing from the leader is news. */
+  commitIndex(): number;
   /** Hands the message to raft; true if raft has taken the snapshot up and will have it installed. */
   stepSnapshot(message: Message): boolean;
 }
@@ -53,22 +55,29 @@ const HOLD_MS = 30_000;
 /** Records restored in one turn while the state over an arriving database is built: about a millisecond. */
 const RESTORE_SLICE_RECORDS = 2000;
 
+interface Waiter {
+  readonly message: Message;
+  readonly done: OpenDone;
+}
+
 /** One file for others. */
 interface OutgoingFile {
   readonly path: string;
+  /** Entries after this one will be needed by whoever gets it. */
+  keepsIndex: number;
   /** null until it is written. */
   cut: DatabaseCut | null;
   users: number;
-  waiters: { readonly message: Message; readonly done: OpenDone }[];
+  waiters: Waiter[];
 }
 
 export class SnapshotExchange {
   readonly #options: SnapshotExchangeOptions;
   readonly #owner: SnapshotExchangeOwner;
-  #file: OutgoingFile | null = null;
-  /** The log keeps what follows this index until `#heldUntilMs`; both only grow. */
-  #heldIndex = Number.POSITIVE_INFINITY;
-  #heldUntilMs = Number.NEGATIVE_INFINITY;
+  /** Being written or sent: one, unless a follower needs more than it has. */
+  readonly #files = new Set<OutgoingFile>();
+  /** The log keeps what follows the file let go last for a while. */
+  #lately = { index: Number.POSITIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
   #isReceiving = false;
   /** Ready to be installed. */
   #received: AppliedState | null = null;
@@ -81,39 +90,52 @@ export class SnapshotExchange {
 
   /** The log must keep the entries after this index; Infinity if nobody needs them. */
   get heldIndex(): number {
-    return this.#options.clock.monotonicMs() < this.#heldUntilMs ? this.#heldIndex : Number.POSITIVE_INFINITY;
+    const isRecent = this.#options.clock.monotonicMs() < this.#lately.untilMs;
+    let held = isRecent ? this.#lately.index : Number.POSITIVE_INFINITY;
+    for (const { keepsIndex } of this.#files) held = Math.min(held, keepsIndex);
+    return held;
   }
 
   /** A file to send in place of raft's MsgSnap, at or past its index. */
   open(message: Message, done: OpenDone): void {
-    if (this.#file !== null) {
-      if (this.#file.cut === null) this.#file.waiters.push({ message, done });
-      else this.#give(this.#file, message, done);
-      return;
-    }
-    const { storage, flushedIndex } = this.#owner.state().backend;
-    const file: OutgoingFile = {
-      path: this.#options.databases.outgoingPath(),
-      cut: null,
-      users: 0,
-      waiters: [{ message, done }],
-    };
-    this.#file = file;
-    this.#heldIndex = flushedIndex;
-    this.#heldUntilMs = Number.POSITIVE_INFINITY;
-    storage.writeSnapshot(file.path, (error, cut) => {
-      const { waiters } = file;
-      file.waiters = [];
-      file.cut = cut;
-      if (error !== null || this.#isStopped) {
-        this.#dropFile(file);
-        for (const waiter of waiters) waiter.done(error ?? new UselessSnapshot("the member stops"), null);
+    for (const file of this.#files) {
+      if (file.cut === null) {
+        file.waiters.push({ message, done });
         return;
       }
-      // One of them may need more than the file has and let it go, but not before all were served.
+      if (reaches(file.cut, message)) {
+        this.#give(file, file.cut, message, done);
+        return;
+      }
+    }
+    this.#write({ message, done });
+  }
+
+  /** What storage has when it begins to write is at or past what raft knew of when it asked. */
+  #write(waiter: Waiter): void {
+    const { storage, flushedIndex } = this.#owner.state().backend;
+    const path = this.#options.databases.outgoingPath();
+    const file: OutgoingFile = { path, keepsIndex: flushedIndex, cut: null, users: 0, waiters: [waiter] };
+    this.#files.add(file);
+    storage.writeSnapshot(path, (error, cut) => {
+      const waiters = file.waiters;
+      file.waiters = [];
+      if (error !== null || cut === null || this.#isStopped) {
+        this.#drop(file);
+        for (const each of waiters) each.done(error ?? new UselessSnapshot("the member stops"), null);
+        return;
+      }
+      file.cut = cut;
+      file.keepsIndex = cut.appliedIndex;
+      // One of them may let it go at once, but not before all were served.
       file.users++;
-      for (const waiter of waiters) this.#give(file, waiter.message, waiter.done);
+      const late: Waiter[] = [];
+      for (const each of waiters) {
+        if (reaches(cut, each.message)) this.#give(file, cut, each.message, each.done);
+        else late.push(each);
+      }
       this.#release(file);
+      for (const each of late) this.open(each.message, each.done);
     });
   }
 
@@ -124,6 +146,14 @@ export class SnapshotExchange {
   receive(message: Message, path: string, done: (error: Error | null) => void): void {
     const { databases } = this.#options;
     const metadata = message.snapshot?.metadata;
+    const isOld = metadata !== undefined && metadata.index <= this.#owner.commitIndex();
+    if (isOld && !this.#isStopped) {
+      // It arrived twice, or too late. Raft tells the leader how far we are, and that is all.
+      databases.removeFile(path);
+      this.#owner.stepSnapshot(message);
+      done(null);
+      return;
+    }
     if (this.#isReceiving || this.#isStopped || metadata === undefined) {
       databases.removeFile(path);
       done(new UselessSnapshot(metadata === undefined ? "the message has no snapshot" : "another snapshot is at work"));
@@ -150,10 +180,10 @@ export class SnapshotExchange {
         }
         this.#received = state;
         try {
-          if (!this.#owner.stepSnapshot(message)) this.#drop(state);
+          if (!this.#owner.stepSnapshot(message)) this.#discard(state);
         } catch (cause) {
           if (!(cause instanceof MalformedMessage)) throw cause;
-          this.#drop(state);
+          this.#discard(state);
           return this.#refuse(cause, done);
         }
         done(null);
@@ -174,7 +204,7 @@ export class SnapshotExchange {
 
   stop(): void {
     this.#isStopped = true;
-    if (this.#received !== null) this.#drop(this.#received);
+    if (this.#received !== null) this.#discard(this.#received);
   }
 
   #stateOver(storage: AppliedState["backend"]["storage"], metadata: SnapshotMetadata): AppliedState {
@@ -194,18 +224,13 @@ export class SnapshotExchange {
     done(error);
   }
 
-  #drop(state: AppliedState): void {
+  #discard(state: AppliedState): void {
     this.#received = null;
     this.#isReceiving = false;
     this.#options.databases.discard(state.backend.storage);
   }
 
-  #give(file: OutgoingFile, message: Message, done: OpenDone): void {
-    const cut = file.cut!;
-    if (cut.appliedIndex < message.snapshot!.metadata.index) {
-      done(new UselessSnapshot("the snapshot at hand ends before what is needed; the next one will not"), null);
-      return;
-    }
+  #give(file: OutgoingFile, cut: DatabaseCut, message: Message, done: OpenDone): void {
     file.users++;
     let isReleased = false;
     done(null, {
@@ -235,16 +260,16 @@ export class SnapshotExchange {
 
   #release(file: OutgoingFile): void {
     file.users--;
-    if (file.users === 0) this.#dropFile(file);
+    if (file.users === 0) this.#drop(file);
   }
 
-  #dropFile(file: OutgoingFile): void {
-    assert(this.#file === file, "one snapshot file at a time");
-    this.#file = null;
-    if (file.cut !== null) {
-      this.#heldIndex = file.cut.appliedIndex;
-      this.#options.databases.removeFile(file.path);
-    }
-    this.#heldUntilMs = this.#options.clock.monotonicMs() + HOLD_MS;
+  #drop(file: OutgoingFile): void {
+    this.#files.delete(file);
+    this.#options.databases.removeFile(file.path);
+    this.#lately = { index: file.keepsIndex, untilMs: this.#options.clock.monotonicMs() + HOLD_MS };
   }
+}
+
+function reaches(cut: DatabaseCut, message: Message): boolean {
+  return cut.appliedIndex >= message.snapshot!.metadata.index;
 }
