@@ -55,6 +55,8 @@ class Bench implements ConsensusOwner, DurableLog {
   onApply: (entry: Entry) => void = () => {};
   failure: Error | null = null;
   readonly installs: (() => void)[] = [];
+  /** Messages given to the network and not flushed. */
+  unflushed = 0;
 
   constructor(voters: readonly NodeId[] = [1n]) {
     this.storage = new FixedConfStorage(voters);
@@ -117,7 +119,9 @@ class Bench implements ConsensusOwner, DurableLog {
     this.events.push(`leader ${leader}${role === Role.Leader ? " itself" : ""}`);
   }
 
-  flushPeers(): void {}
+  flushPeers(): void {
+    this.unflushed = 0;
+  }
 
   installSnapshot(snapshot: Snapshot, hardState: HardState, done: () => void): void {
     this.events.push(`install ${snapshot.metadata.index} commit ${hardState.commit}`);
@@ -126,13 +130,16 @@ class Bench implements ConsensusOwner, DurableLog {
 
   send(message: Message): void {
     this.sent.push(message);
+    this.unflushed++;
   }
 
   logFailed(error: Error): void {
     this.failure = error;
   }
 
-  turnEnded(): void {}
+  turnEnded(): void {
+    assert.equal(this.unflushed, 0, "every turn ends with its messages on their way");
+  }
 
   saved(): void {}
 
@@ -657,6 +664,7 @@ test("news of the commit alone waits for the next entries, which tell it too, an
 
 test("a member that passed on a request hears of the commit at once, because somebody waits there", () => {
   const bench = leadThree();
+  bench.step(MessageType.AppResp, 3n, { term: term(1), index: index(1) });
   const entry = new Entry(EntryType.Normal, term(0), index(0), Buffer.from("a"));
   bench.step(MessageType.Prop, 2n, { entries: [entry] });
   bench.durable();

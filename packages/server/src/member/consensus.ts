@@ -537,7 +537,7 @@ export class Consensus {
     for (const message of messages) {
       for (const response of message.responses) {
         if (response.to === this.#raft.id) this.#stepOwn(response);
-        else this.#owner.send(response);
+        else this.#send(response);
       }
     }
   }
