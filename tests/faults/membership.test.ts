@@ -43,6 +43,19 @@ describe("membership under load", { timeout: 300_000 }, () => {
       await verify(cluster, load);
     }));
 
+  // covers: MB-06
+  it("a member that was removed while it was down ends by itself whenever it is started again", () =>
+    withCluster({ size: 3 }, async (cluster) => {
+      const removed = await cluster.follower();
+      await removed.id();
+      await removed.end("SIGKILL");
+      await cluster.remove(removed);
+      for (let start = 0; start < 2; start++) {
+        await removed.start();
+        await until("the member that was removed stops by itself", () => !removed.isRunning);
+      }
+    }));
+
   // covers: MB-05
   it("a leader that is removed goes, and the others go on", () =>
     withCluster({ size: 3 }, async (cluster) => {

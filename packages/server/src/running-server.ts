@@ -50,6 +50,8 @@ export class RunningServer {
   onFailure: (error: Error) => void = () => {};
   /** Called when the member was removed from the cluster; the process should end. */
   onRemoved: () => void = () => {};
+  /** The member was removed, perhaps before anybody could be called: a start comes to its end then, and serves nobody. */
+  isRemoved = false;
   readonly #config: Config;
   readonly #log: ZapLog;
   readonly #locks: readonly DirectoryLock[];
@@ -138,7 +140,11 @@ export class RunningServer {
         this.onFailure(error);
       },
       ready: () => this.#becameReady(),
-      removed: () => this.onRemoved(),
+      removed: () => {
+        this.isRemoved = true;
+        this.#becameReady();
+        this.onRemoved();
+      },
       resting: releaseMemory,
     });
     const condition = conditionOf(this.#member, metrics);
@@ -171,6 +177,7 @@ export class RunningServer {
     this.#open((traffic) => traffic === "peer");
     this.#member.start();
     await this.#ready;
+    if (this.isRemoved) return;
     this.#open((traffic) => traffic !== "peer");
     this.#log.info("ready to serve client requests");
     for (const url of this.#config.listenClientUrls) {

@@ -102,6 +102,7 @@ async function run(config: Config, args: readonly string[], log: ZapLog): Promis
         },
       );
     };
+    if (server.isRemoved) server.onRemoved();
     const stopFor = (signal: "SIGINT" | "SIGTERM"): void => {
       if (isStopping) return;
       isStopping = true;

@@ -690,8 +690,9 @@ export class Member implements ConsensusOwner {
         return;
       case "remove":
         this.#logChange("removed member", { "removed-remote-peer-id": idText(change.id) });
-        if (change.id === this.id) this.#removedFromCluster();
-        else this.network.removePeer(change.id);
+        if (change.id === this.id) return this.#removedFromCluster();
+        this.network.removePeer(change.id);
+        this.#leaderGone(change.id, "the leader was removed");
         return;
       default:
         change satisfies never;
@@ -841,7 +842,7 @@ export class Member implements ConsensusOwner {
         if (!this.membership.isRemoved(message.from)) this.#consensus.step(message);
       },
       receiveSnapshot: (message, path, done) => this.#snapshots.receive(message, path, done),
-      peerGone: (id) => this.#peerGone(id),
+      peerGone: (id) => this.#leaderGone(id, "the leader has ended"),
       reportUnreachable: (id) => this.#consensus.reportUnreachable(id),
       reportSnapshot: (id, status) => this.#consensus.reportSnapshot(id, status),
       openSnapshot: (message, done) => this.#snapshots.open(message, done),
@@ -851,13 +852,14 @@ export class Member implements ConsensusOwner {
   }
 
   /**
-   * A leader whose process has ended need not be waited for. Whoever sees it forgets the leader, and after a moment, by chance
+   * A leader whose process has ended, or who is no member any more, need not be waited for: nothing of the latter's is
+   * accepted (MB-05). Whoever sees it forgets the leader, and after a moment, by chance
    * not the same for all, stands for election. If we are the only one who cannot reach it, the others refuse the pre-vote,
    * and its next heartbeat makes us follow again (RA-09, RA-11); so this is not done without pre-vote.
    */
-  #peerGone(id: NodeId): void {
+  #leaderGone(id: NodeId, why: string): void {
     if (id !== this.leader || this.isLeader || this.isLearner || !this.options.preVote || this.#isStopping) return;
-    this.options.log.info("the leader has ended; standing for election soon", { "leader-member-id": idText(id) });
+    this.options.log.info(`${why}; standing for election soon`, { "leader-member-id": idText(id) });
     this.#consensus.forgetLeader();
     this.options.timers.after(this.options.random.below(SUCCESSION_MS), () => {
       if (!this.#isStopping && this.leader === NO_NODE) this.#consensus.campaign();

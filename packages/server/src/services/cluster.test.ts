@@ -257,6 +257,16 @@ test("a leader that removes itself answers, and learns that it is none of the me
   assert.equal(leader.isRemoved, true);
 });
 
+// covers: MB-05
+test("when the leader is removed the others elect another at once", async () => {
+  const cluster = await healthy(3);
+  const { leader, followers } = cluster;
+  remove(cluster, followers[0]!, leader.id);
+  cluster.advance(300);
+  assert.equal(leader.isRemoved, false, "it has not even ended");
+  assert.equal(followers.filter((each) => each.member.isLeader).length, 1);
+});
+
 test("a change waits as long as its caller does", async () => {
   const cluster = await healthy(3);
   const machine = cluster.leader;
