@@ -4,8 +4,8 @@
  */
 import { confChangeOf } from "./codec.ts";
 import { MalformedMessage } from "./errors.ts";
-import { type Message, MessageType } from "./message.ts";
-import { EntryType } from "./types.ts";
+import { type Message, MessageType, type Snapshot } from "./message.ts";
+import { type ConfState, EntryType } from "./types.ts";
 
 /** Throws MalformedMessage (known failure RA-20). */
 export function checkMessage(m: Message): void {
@@ -34,7 +34,6 @@ export function checkMessage(m: Message): void {
     case MessageType.AppResp:
     case MessageType.Vote:
     case MessageType.VoteResp:
-    case MessageType.Snap:
     case MessageType.Heartbeat:
     case MessageType.HeartbeatResp:
     case MessageType.TimeoutNow:
@@ -44,5 +43,31 @@ export function checkMessage(m: Message): void {
       // Without a term it would pass the gate that keeps messages of earlier terms out.
       if (m.term === 0) throw new MalformedMessage("a message that belongs to a term has none");
       return;
+    case MessageType.Snap:
+      if (m.term === 0) throw new MalformedMessage("a message that belongs to a term has none");
+      if (m.snapshot !== null && m.snapshot.metadata.index !== 0) checkSnapshot(m.snapshot, m.term);
+      return;
   }
+}
+
+function checkSnapshot({ metadata }: Snapshot, term: number): void {
+  if (metadata.term === 0 || metadata.term > term) {
+    throw new MalformedMessage("a snapshot ends in no term, or in a later one than its message");
+  }
+  // Found out only when it is put in force, the log would be gone already.
+  if (!isConfiguration(metadata.confState)) throw new MalformedMessage("a snapshot's configuration contradicts itself");
+}
+
+/** Whether legal changes can lead there: the invariants of tracker.ts. Nobody at all is one, that of who was never told. */
+function isConfiguration({ voters, learners, votersOutgoing, learnersNext, autoLeave }: ConfState): boolean {
+  const all = [...voters, ...learners, ...votersOutgoing, ...learnersNext];
+  if (voters.length === 0) return all.length === 0 && !autoLeave;
+  if (all.includes(0n)) return false;
+  for (const each of [voters, learners, votersOutgoing, learnersNext])
+    if (new Set(each).size < each.length) return false;
+  if (votersOutgoing.length === 0 && (learnersNext.length > 0 || autoLeave)) return false;
+  return (
+    learners.every((id) => !voters.includes(id) && !votersOutgoing.includes(id)) &&
+    learnersNext.every((id) => votersOutgoing.includes(id) && !voters.includes(id))
+  );
 }

@@ -9,7 +9,7 @@ import { LOCAL_APPEND_THREAD, Message, MessageType, NO_BYTES } from "./message.t
 import { Role } from "./raft.ts";
 import { RawNode } from "./raw-node.ts";
 import { MemoryLogStorage } from "./storage.ts";
-import { EMPTY_CONF_STATE, Entry, EntryType, type Index, type NodeId, type Term } from "./types.ts";
+import { type ConfState, EMPTY_CONF_STATE, Entry, EntryType, type Index, type NodeId, type Term } from "./types.ts";
 
 const DEFAULTS: Omit<RaftConfig, "storage"> = {
   id: 1n,
@@ -350,5 +350,32 @@ test("a configuration out of its limits is refused", () => {
   ];
   for (const settings of wrong) {
     assert.throws(() => new RawNode({ ...DEFAULTS, storage, ...settings }), { kind: "InvalidConfig" });
+  }
+});
+
+test("a snapshot whose configuration contradicts itself is refused, and the node goes on as it was", () => {
+  const good = { ...EMPTY_CONF_STATE, voters: [1n, 2n, 3n] };
+  const cases: [ConfState, number][] = [
+    [{ ...good, voters: [1n, 1n, 2n] }, 2],
+    [{ ...good, voters: [1n, 0n] }, 2],
+    [{ ...good, voters: [], learners: [1n] }, 2],
+    [{ ...good, learners: [1n] }, 2],
+    [{ ...good, learners: [4n, 4n] }, 2],
+    [{ ...good, learnersNext: [4n] }, 2],
+    [{ ...good, autoLeave: true }, 2],
+    [{ ...good, votersOutgoing: [1n, 4n], learners: [4n] }, 2],
+    [{ ...good, votersOutgoing: [1n, 4n], learnersNext: [1n] }, 2],
+    [{ ...good, votersOutgoing: [1n, 4n], learnersNext: [5n] }, 2],
+    [good, 0],
+    [good, 4],
+  ];
+  for (const [confState, term] of cases) {
+    const storage = stored([1n, 2n, 3n]);
+    const node = new RawNode({ ...DEFAULTS, storage });
+    const metadata = { index: 9 as Index, term: term as Term, confState };
+    const fields = { term: 3 as Term, snapshot: { data: NO_BYTES, metadata } };
+    assert.throws(() => node.step(message(MessageType.Snap, 2n, fields)), { kind: "MalformedMessage" });
+    assert.deepEqual([node.committed, node.lastIndex, node.pendingSnapshotIndex, node.term], [2, 2, 0, 0]);
+    assert.equal(node.hasReady(), false);
   }
 });

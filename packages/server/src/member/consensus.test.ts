@@ -154,7 +154,7 @@ class Bench implements ConsensusOwner, DurableLog {
   readonly dropped: string[] = [];
 
   propose(text: string): Proposal {
-    const proposal: Proposal = { data: Buffer.from(text), isAbandoned: false, isProposed: false };
+    const proposal: Proposal = { data: Buffer.from(text), isAbandoned: false, isProposed: false, leaderTerm: null };
     this.consensus.propose(proposal);
     return proposal;
   }

@@ -49,6 +49,11 @@ export interface Proposal {
   readonly data: Uint8Array;
   /** Nobody wants it any more and it has not been proposed: it will not be. */
   isAbandoned: boolean;
+  /**
+   * Only the leader of this term may propose it, and nobody passes it on: what it says was true of that leader's clock, and
+   * the next leader may know better (known failure LE-01). null: whoever leads.
+   */
+  readonly leaderTerm: number | null;
   /** Consensus has been given it: whether it takes effect is for the log to say. Set here. */
   isProposed: boolean;
 }
@@ -262,7 +267,7 @@ export class Consensus {
     this.#schedule();
   }
 
-  /** On the clock: when {@link tick} was called last. */
+  /** On the clock: when raft's clock ticked last. */
   get lastTickMs(): number {
     return this.#lastTickMs;
   }
@@ -288,9 +293,11 @@ export class Consensus {
 
   /** One heartbeat interval has passed. */
   tick(): void {
-    this.#lastTickMs = this.#clock.monotonicMs();
     // A leader that cannot write falls silent, so that the others elect one that can (known failure WA-11).
-    if (!this.#isStalled()) this.#raft.tick();
+    if (!this.#isStalled()) {
+      this.#lastTickMs = this.#clock.monotonicMs();
+      this.#raft.tick();
+    }
     this.#reads.tick(this.#leader !== NO_NODE);
     this.#turn();
   }
@@ -373,13 +380,18 @@ export class Consensus {
     const datas: Uint8Array[] = [];
     for (let i = 0; i < proposals.length; i++) {
       const proposal = proposals[i]!;
-      if (proposal.isAbandoned) continue;
+      if (proposal.isAbandoned || !this.#mayPropose(proposal)) continue;
       proposal.isProposed = true;
       datas.push(proposal.data);
     }
     if (datas.length === 0 || isTaken(() => this.#raft.proposeBatch(datas))) return;
     this.#log.warn(`raft dropped ${datas.length} proposals`);
     this.#owner.proposalsDropped(proposals.filter((each) => each.isProposed));
+  }
+
+  /** Raft may have stepped down since the proposal was made, before anybody heard of it. */
+  #mayPropose({ leaderTerm }: Proposal): boolean {
+    return leaderTerm === null || (this.#raft.role === Role.Leader && this.#raft.term === leaderTerm);
   }
 
   #drain(): void {

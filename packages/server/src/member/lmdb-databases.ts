@@ -52,7 +52,12 @@ export class LmdbDatabases implements Databases {
   receive(path: string, index: number, done: (error: Error | null, storage: Storage | null) => void): void {
     const name = `${FIRST}.${index.toString(16).padStart(16, "0")}`;
     const directory = `${this.#directory}/${name}`;
-    assert(![...this.#names.values()].includes(name), "a database is made of a snapshot newer than those in use");
+    if ([...this.#names.values()].includes(name)) {
+      // The same snapshot came before, and what was made of it is being closed: raft had no use for it then.
+      this.removeFile(path);
+      queueMicrotask(() => done(new Error(`${directory} is still in use`), null));
+      return;
+    }
     // One that was being made when an earlier transfer ended.
     rmSync(directory, { recursive: true, force: true });
     LmdbStorage.readSnapshot({ path, directory }, (error, storage) => {

@@ -36,7 +36,7 @@ export class LogWriter implements DurableLog {
   #isBusy = false;
   #save: WaitingSave | null = null;
   #mark: WaitingMark | null = null;
-  #idleWaiters: (() => void)[] = [];
+  readonly #idleWaiters: (() => void)[] = [];
   #markedIndex: number;
   readonly #onSaved: Done = (error) => this.#saved(error);
   #saveDone: Done | null = null;
@@ -150,9 +150,8 @@ export class LogWriter implements DurableLog {
       this.#isBusy = true;
       this.#attempt(() => this.#wal.saveSnapshotMark(mark, hardState, (error) => this.#marked(mark, done, error)));
     } else {
-      const waiters = this.#idleWaiters;
-      this.#idleWaiters = [];
-      for (const waiter of waiters) waiter();
+      // One of them may begin a write, which the others wait for as well.
+      while (!this.#isBusy && this.#idleWaiters.length > 0) this.#idleWaiters.shift()!();
     }
   }
 }

@@ -238,12 +238,17 @@ export class Member implements ConsensusOwner {
     );
     this.#versions = new VersionMonitor(
       { ...options, memberId: parts.id },
-      { propose, isLeader: () => this.isLeader, membership: () => this.membership },
+      {
+        propose: (op, bytes, handler) => this.#proposeAsLeader(op, bytes, handler),
+        isLeader: () => this.isLeader,
+        membership: () => this.membership,
+      },
     );
     this.#snapshots = new SnapshotExchange(
       { ...options, clusterId: this.membership.clusterId, memberId: parts.id, databases: parts.databases },
       {
         state: () => this.#state,
+        commitIndex: () => this.commitIndex,
         stepSnapshot: (message) => {
           this.#consensus.step(message);
           return this.#consensus.isInstalling(message.snapshot!.metadata.index);
@@ -451,9 +456,11 @@ export class Member implements ConsensusOwner {
     handler: ProposalHandler,
     call: ServerCall | null,
     detail: unknown,
+    leaderTerm: number | null = null,
   ): void {
     const idLow = this.ids.next();
     const pending = new Pending(idLow, handler, call, this.options.clock.monotonicMs(), detail);
+    pending.leaderTerm = leaderTerm;
     const refused = this.#refusal(op, idLow, end - start, call === null);
     if (refused !== null) {
       handler.failed(pending, refused);
@@ -489,9 +496,26 @@ export class Member implements ConsensusOwner {
 
   /** It leads, and its clock has not stood still. Hot: every keep-alive asks. */
   get leadsBeyondDoubt(): boolean {
-    const sinceTickMs = this.options.clock.monotonicMs() - this.#consensus.lastTickMs;
-    return this.isLeader && sinceTickMs <= TRUSTED_TICKS * this.options.heartbeatMs;
+    if (!this.isLeader || this.#isInDoubt) return false;
+    return this.options.clock.monotonicMs() - this.#consensus.lastTickMs <= TRUSTED_TICKS * this.options.heartbeatMs;
   }
+
+  /**
+   * The clock has stood still, and the next tick does not make up for that: check-quorum believes for another election
+   * timeout what it heard before the pause. Only a round of reads tells; until one has, every tick asks.
+   */
+  #doubtLeadership(): void {
+    this.#isInDoubt = true;
+    if (this.#isAskingWhoLeads) return;
+    this.#isAskingWhoLeads = true;
+    const heard = (isInDoubt: boolean): void => {
+      this.#isInDoubt = isInDoubt;
+      this.#isAskingWhoLeads = false;
+    };
+    this.read({ readReady: () => heard(false), readFailed: () => heard(this.#isInDoubt) });
+  }
+  #isInDoubt = false;
+  #isAskingWhoLeads = false;
 
   /** Calls back, perhaps at once, when everything committed so far is applied here, or that took longer than a second. */
   whenApplied(done: AppliedDone): void {
@@ -576,7 +600,9 @@ export class Member implements ConsensusOwner {
       this.options.log.info(`raft.node: ${idText(this.id)} elected leader ${idText(leader)} at term ${this.term}`);
     }
     this.#leadership.changed(leader, role === Role.Leader);
-    if (role !== Role.Leader) this.lessor.demote();
+    if (role === Role.Leader) return;
+    this.#isInDoubt = false;
+    this.lessor.demote();
   }
   #lastLeader: NodeId = NO_NODE;
 
@@ -609,12 +635,13 @@ export class Member implements ConsensusOwner {
     const startedMs = clock.monotonicMs();
     log.info("applying snapshot", { "current-applied-index": this.appliedIndex, "incoming-index": metadata.index });
     const state = this.#snapshots.take(metadata);
-    const waiters = this.#writeBehind.abandon();
+    const replaced = this.#writeBehind;
+    replaced.abandon();
     this.#compaction.stop();
     const mark = { ...metadata, confState: Buffer.from(confStateJson(metadata.confState)) };
     this.#logWriter.replace(mark, hardState, () => {
       this.#replaceState(state, metadata);
-      for (const waiter of waiters) waiter();
+      for (const waiter of replaced.takeWaiters()) waiter();
       done();
       log.info("applied snapshot", { "applied-index": metadata.index, "took-ms": clock.monotonicMs() - startedMs });
     });
@@ -738,6 +765,7 @@ export class Member implements ConsensusOwner {
   // --- time
 
   #tick(): void {
+    if (this.isLeader && !this.leadsBeyondDoubt) this.#doubtLeadership();
     this.#consensus.tick();
     this.#leadership.tick();
     this.#appliedWaits.expire();
@@ -792,16 +820,17 @@ export class Member implements ConsensusOwner {
       for (const id of expired) {
         if (!this.lessor.isOverdue(id)) continue;
         this.counters.leasesExpired++;
-        this.#proposeOwn(RaftOp.LeaseRevoke, LeaseRevokeRequest.encode({ ID: id }));
+        this.#proposeAsLeader(RaftOp.LeaseRevoke, LeaseRevokeRequest.encode({ ID: id }), IGNORED);
       }
       if (checkpoints.length === 0) return;
       const entries = checkpoints.map(({ id, remainingTtlSeconds }) => ({ ID: id, remainingTTL: remainingTtlSeconds }));
-      this.#proposeOwn(RaftOp.LeaseCheckpoint, LeaseCheckpointRequest.encode({ checkpoints: entries }));
+      this.#proposeAsLeader(RaftOp.LeaseCheckpoint, LeaseCheckpointRequest.encode({ checkpoints: entries }), IGNORED);
     });
   }
 
-  #proposeOwn(op: RaftOp, bytes: Uint8Array): void {
-    this.propose(op, bytes, 0, bytes.length, IGNORED, null, null);
+  /** Lost if this member leads no more when its turn comes: the next leader finds out for itself. */
+  #proposeAsLeader(op: RaftOp, bytes: Uint8Array, handler: ProposalHandler): void {
+    this.propose(op, bytes, 0, bytes.length, handler, null, null, this.term);
   }
 
   // --- other members
@@ -922,12 +951,13 @@ export class Member implements ConsensusOwner {
     });
     for (const done of this.#compactionWaits) done("LeaderChanged");
     this.#compactionWaits.clear();
+    this.#parts.databases.discard(old.backend.storage);
+    if (this.#isStopping) return;
     for (const peer of old.membership.members()) {
       if (peer.id !== this.id && state.membership.member(peer.id) === undefined) this.network.removePeer(peer.id);
     }
     for (const peer of state.membership.members()) this.#addPeer(peer);
     if (state.membership.isRemoved(this.id)) this.#removedFromCluster();
-    this.#parts.databases.discard(old.backend.storage);
     this.#compaction.run();
     this.#becomeReady();
     this.replayWatchers();

@@ -128,7 +128,7 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
     }
     firstPeers = bootstrap.members;
     if (isJoined) {
-      // It may have voted before anything was in its log (RA-02).
+      // It may have voted before the leader sent it anything (known failure RA-02).
       logStorage.restore(replay, flushedIndex);
     } else {
       const { entries, hardState } = await beginCluster({ ...bootstrap, kind: "new" }, wal);

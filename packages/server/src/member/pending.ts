@@ -29,6 +29,7 @@ export class Pending implements Proposal {
   data: Uint8Array = NO_DATA;
   isAbandoned = false;
   isProposed = false;
+  leaderTerm: number | null = null;
 
   constructor(idLow: number, handler: ProposalHandler, call: ServerCall | null, startedMs: number, detail: unknown) {
     this.idLow = idLow;

@@ -1,12 +1,127 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { PutRequest, PutResponse } from "@quorate/api/messages";
 import type { DatabaseCut } from "@quorate/mvcc";
 import { EMPTY_CONF_STATE, index, Message, MessageType, term } from "@quorate/raft";
 import { silentLog } from "@quorate/world";
 import type { OutgoingSnapshot } from "../peers/peer-network.ts";
 import { ManualWorld } from "../testing/manual-world.ts";
+import { type ClusterMachine, SimulatedCluster } from "../testing/simulated-cluster.ts";
 import type { AppliedState } from "./applied-state.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
+
+function put(cluster: SimulatedCluster, key: string): void {
+  const request = { key: Buffer.from(key), value: Buffer.from(key) };
+  cluster.call(cluster.leader, "/etcdserverpb.KV/Put", PutRequest, request, PutResponse);
+}
+
+interface Received {
+  readonly message: Message;
+  readonly file: Uint8Array;
+}
+
+/** A follower that was away for too long, and what it is sent when it comes back. */
+async function behind(): Promise<{ cluster: SimulatedCluster; follower: ClusterMachine; received: Received[] }> {
+  const cluster = await SimulatedCluster.serving(3, { "snapshot-count": "10", "snapshot-catchup-entries": "1" });
+  const [follower] = cluster.followers as [ClusterMachine];
+  cluster.cutOff(follower);
+  // Entries are given up in memory by the thousand.
+  for (let i = 0; i < 2600; i++) {
+    put(cluster, `k${i % 10}`);
+    if (i % 100 === 0) cluster.advance(200);
+  }
+  cluster.advance(1000);
+  const received: Received[] = [];
+  const { receiveSnapshot } = follower.owner!;
+  follower.owner!.receiveSnapshot = (message, path, done) => {
+    received.push({ message, file: Uint8Array.from(follower.disk.contents(path)) });
+    receiveSnapshot(message, path, done);
+  };
+  return { cluster, follower, received };
+}
+
+function install(cluster: SimulatedCluster, follower: ClusterMachine): void {
+  const old = follower.member.store;
+  cluster.reconnect(follower);
+  for (let i = 0; i < 100 && follower.member.store === old; i++) cluster.advance(100);
+  assert.notEqual(follower.member.store, old, "a snapshot was installed");
+}
+
+/** As if it had arrived once more. */
+function receiveAgain({ message, file }: Received, follower: ClusterMachine, heard: (string | null)[]): void {
+  const path = "/data/member/again.db";
+  follower.disk.open(path, "create").write(file, 0, file.length, 0);
+  follower.owner!.receiveSnapshot(message, path, (error) => heard.push(error?.message ?? null));
+}
+
+// covers: SN-02
+test("a snapshot that has been installed or is behind us is of no use, and nothing is made of it", async () => {
+  const { cluster, follower, received } = await behind();
+  install(cluster, follower);
+  const receive = follower.databases.receive.bind(follower.databases);
+  let made = 0;
+  follower.databases.receive = (...args) => {
+    made++;
+    receive(...args);
+  };
+  const heard: (string | null)[] = [];
+  receiveAgain(received[0]!, follower, heard);
+  cluster.settle();
+  assert.equal(made, 0);
+  assert.deepEqual(heard, [null], "raft has told the leader how far we are");
+  assert.equal(follower.disk.exists("/data/member/again.db"), false);
+  put(cluster, "after");
+  cluster.advance(1000);
+  assert.equal(follower.failure, null);
+  assert.equal(follower.member.appliedIndex, cluster.leader.member.appliedIndex);
+});
+
+/** Everything goes on until the follower's log is about to be replaced; the write is under way then. */
+function untilReplacing(cluster: SimulatedCluster, follower: ClusterMachine): void {
+  const { wal } = follower.parts;
+  const replace = wal.replaceWithSnapshot.bind(wal);
+  let isReplacing = false;
+  wal.replaceWithSnapshot = (...args) => {
+    isReplacing = true;
+    replace(...args);
+  };
+  cluster.reconnect(follower);
+  for (let i = 0; i < 100_000 && !isReplacing; i++) {
+    let isBusy = cluster.world.runTurn();
+    for (const { disk, databases } of cluster.machines) {
+      if (isReplacing) break;
+      if (disk.pendingCount > 0) {
+        disk.runPending(1);
+        isBusy = true;
+      }
+      if (databases.step()) isBusy = true;
+    }
+    if (!isBusy) cluster.world.fireNext(cluster.world.nowMs + 100);
+  }
+  assert.ok(isReplacing, "the log is being replaced");
+}
+
+test("a stop while a snapshot takes the log's place waits for it and closes what is there then", async () => {
+  const { cluster, follower } = await behind();
+  untilReplacing(cluster, follower);
+  const stopped: (Error | null)[] = [];
+  follower.member.stop((error) => stopped.push(error));
+  cluster.settle();
+  assert.deepEqual(stopped, [null]);
+  assert.equal(follower.failure, null);
+  assert.equal(follower.parts.wal.lastIndex, follower.member.backend.flushedIndex);
+});
+
+test("who asks for a flush while a snapshot takes the log's place hears of it when it has", async () => {
+  const { cluster, follower } = await behind();
+  untilReplacing(cluster, follower);
+  let isFlushed = false;
+  follower.member.whenFlushed(() => {
+    isFlushed = true;
+  });
+  cluster.advance(1000);
+  assert.ok(isFlushed);
+});
 
 /** An exchange over a storage that writes its files when told. */
 class Bench {
@@ -46,7 +161,7 @@ class Bench {
         timers: this.world,
         log: silentLog,
       },
-      { state, stepSnapshot: () => true },
+      { state, commitIndex: () => 0, stepSnapshot: () => true },
     );
   }
 

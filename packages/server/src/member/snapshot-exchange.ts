@@ -11,7 +11,15 @@
  */
 import { encodeV2Store } from "@quorate/membership";
 import type { DatabaseCut } from "@quorate/mvcc";
-import { EMPTY_CONF_STATE, index, Message, MessageType, type SnapshotMetadata, type Term } from "@quorate/raft";
+import {
+  EMPTY_CONF_STATE,
+  index,
+  MalformedMessage,
+  Message,
+  MessageType,
+  type SnapshotMetadata,
+  type Term,
+} from "@quorate/raft";
 import { assert, type Clock, type Log, type Timers } from "@quorate/world";
 import type { OutgoingSnapshot } from "../peers/peer-network.ts";
 import { AppliedState, type AppliedStateOptions } from "./applied-state.ts";
@@ -34,6 +42,8 @@ export interface SnapshotExchangeOptions extends AppliedStateOptions {
 export interface SnapshotExchangeOwner {
   /** What a snapshot for others is made of. */
   state(): AppliedState;
+  /** Up to here nothing from the leader is news. */
+  commitIndex(): number;
   /** Hands the message to raft; true if raft has taken the snapshot up and will have it installed. */
   stepSnapshot(message: Message): boolean;
 }
@@ -136,6 +146,14 @@ export class SnapshotExchange {
   receive(message: Message, path: string, done: (error: Error | null) => void): void {
     const { databases } = this.#options;
     const metadata = message.snapshot?.metadata;
+    const isOld = metadata !== undefined && metadata.index <= this.#owner.commitIndex();
+    if (isOld && !this.#isStopped) {
+      // It arrived twice, or too late. Raft tells the leader how far we are, and that is all.
+      databases.removeFile(path);
+      this.#owner.stepSnapshot(message);
+      done(null);
+      return;
+    }
     if (this.#isReceiving || this.#isStopped || metadata === undefined) {
       databases.removeFile(path);
       done(new UselessSnapshot(metadata === undefined ? "the message has no snapshot" : "another snapshot is at work"));
@@ -161,7 +179,13 @@ export class SnapshotExchange {
           return this.#refuse(cause as Error, done);
         }
         this.#received = state;
-        if (!this.#owner.stepSnapshot(message)) this.#discard(state);
+        try {
+          if (!this.#owner.stepSnapshot(message)) this.#discard(state);
+        } catch (cause) {
+          if (!(cause instanceof MalformedMessage)) throw cause;
+          this.#discard(state);
+          return this.#refuse(cause, done);
+        }
         done(null);
       };
       restore();

@@ -119,14 +119,15 @@ export class WriteBehind {
     this.#flush();
   }
 
-  /**
-   * Another state has taken this one's place: nothing is flushed or marked any more. Returns those who waited for a flush;
-   * what they waited for is superseded by what was installed.
-   */
-  abandon(): (() => void)[] {
+  /** Another state takes this one's place: nothing is flushed or marked any more, and whoever waits goes on waiting. */
+  abandon(): void {
     this.#isAbandoned = true;
     this.#isClosing = true;
     this.#timer?.cancel();
+  }
+
+  /** Those who wait for a flush, when what they wait for has been superseded by what was installed. */
+  takeWaiters(): (() => void)[] {
     return [...this.#flushing.splice(0), ...this.#waiters.splice(0)];
   }
 

@@ -12,6 +12,7 @@ import {
   PutRequest,
   PutResponse,
 } from "@quorate/api/messages";
+import { Message, MessageType } from "@quorate/raft";
 import { type ClusterMachine, SimulatedCluster } from "../testing/simulated-cluster.ts";
 import type { FakeStream } from "../testing/simulated-machine.ts";
 
@@ -173,6 +174,47 @@ test("a leader whose clock stood still renews nothing before it knows that it st
       assert.deepEqual(answers(stream), ["7:60"]);
     }
   }
+});
+
+// covers: LE-02
+test("the first tick after a pause does not make a leader believe that it still leads", async () => {
+  for (const isReplaced of [false, true]) {
+    const cluster = await SimulatedCluster.serving(3);
+    const stale = cluster.leader;
+    grant(cluster, stale, 7, 60);
+    if (isReplaced) cluster.cutOff(stale);
+    cluster.world.nowMs += 400;
+    while (cluster.world.fireNext(cluster.world.nowMs)) {
+      // The clock of every member ticks before anything from another member is read.
+    }
+    const stream = stale.openStream(KEEP_ALIVE);
+    keepAlive(stream, 7);
+    assert.deepEqual(answers(stream), []);
+    cluster.advance(isReplaced ? 300 : 0);
+    assert.deepEqual(answers(stream), isReplaced ? [] : ["7:60"]);
+    keepAlive(stream, 7);
+    assert.deepEqual(answers(stream), isReplaced ? [] : ["7:60"], "once it is certain, nothing waits");
+  }
+});
+
+// covers: LE-01
+test("what a leader finds expired is not passed on to the next leader", async () => {
+  const cluster = await SimulatedCluster.serving(3);
+  const old = cluster.leader;
+  const [next] = cluster.followers as [ClusterMachine];
+  grant(cluster, old, 7, 5);
+  cluster.advance(4900);
+  while (old.member.counters.leasesExpired === 0) assert.ok(cluster.world.fireNext(cluster.world.nowMs + 100));
+  // In the same turn, before it has proposed anything, it hears of its successor.
+  const heartbeat = new Message(MessageType.Heartbeat, old.id, next.id);
+  heartbeat.term = (old.member.term + 1) as Message["term"];
+  old.owner!.step(heartbeat);
+  const passedOn: Message[] = [];
+  const { owner } = next;
+  next.owner = { ...owner!, step: (message) => message.type === MessageType.Prop && passedOn.push(message) };
+  cluster.settle();
+  assert.equal(old.member.leader, next.id);
+  assert.deepEqual(passedOn, []);
 });
 
 test("a keep-alive that waited at the old leader is answered by the next", async () => {

@@ -151,3 +151,24 @@ test("a compaction whose end is waited for ends with its store", async () => {
   install(cluster, follower);
   assert.deepEqual(compact.status, LEADER_CHANGED);
 });
+
+// covers: RA-20
+test("a snapshot whose configuration contradicts itself is refused, and the next one is taken", async () => {
+  const { cluster, follower } = await behind();
+  const { owner } = follower;
+  let refused = 0;
+  follower.owner = {
+    ...owner!,
+    receiveSnapshot: (message, path, done) => {
+      const { data, metadata } = message.snapshot!;
+      const confState = refused > 0 ? metadata.confState : { ...metadata.confState, autoLeave: true };
+      message.snapshot = { data, metadata: { ...metadata, confState } };
+      owner!.receiveSnapshot(message, path, (error) => {
+        if (error !== null) refused++;
+        done(error);
+      });
+    },
+  };
+  install(cluster, follower);
+  assert.equal(refused, 1);
+});
