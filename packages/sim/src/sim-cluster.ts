@@ -352,7 +352,7 @@ class SimCluster implements SimNodeOwner {
     const status = this.#invariants.status(node.id);
     if (status === null) return `${node.name} ${node.state}`;
     const { member } = node.machine;
-    return `${node.name} ${roleName(status.role)} term ${status.term} commit ${member.commitIndex} applied ${member.appliedIndex}`;
+    return `${node.name} ${roleName(status.role)} term ${status.term} commit ${member.commitIndex} applied ${member.appliedIndex} flushed ${member.backend.flushedIndex}`;
   }
 
   #traceRoles(): void {

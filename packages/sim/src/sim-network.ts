@@ -187,6 +187,7 @@ export class SimNetwork {
       if (from.host.process.isEnded) return;
       const file = from.host.disk.contents(snapshot.path);
       if (target === null || isBroken || this.isCut(from.id, to) || file.length !== snapshot.sizeBytes) {
+        this.#trace.line(from.host.name, () => "lost the snapshot on its way");
         from.snapshotEnded(to, snapshot, "failed");
         return;
       }
@@ -200,9 +201,10 @@ export class SimNetwork {
         if (!isAnswered) from.snapshotEnded(to, snapshot, status);
         isAnswered = true;
       };
-      target.receiveSnapshot(from, decodeMessage(Buffer.from(bytes)), path, (error) =>
-        answer(error === null ? "finished" : "failed"),
-      );
+      target.receiveSnapshot(from, decodeMessage(Buffer.from(bytes)), path, (error) => {
+        this.#trace.line(target.host.name, () => `takes the snapshot: ${error?.message ?? "done"}`);
+        answer(error === null ? "finished" : "failed");
+      });
       // The connection of somebody who ends meanwhile breaks.
       const watch = (): void => {
         if (isAnswered) return;

@@ -236,6 +236,21 @@ test("when a flush fails the member asks to end, and the log still has everythin
   assert.equal(contents(simulated).keys.get("a"), "1");
 });
 
+test("what is applied during a long flush is flushed after it, though nothing more is written", async () => {
+  const simulated = await SimulatedMember.serving();
+  putNow(simulated, "a", "1");
+  simulated.advanceStalled(150);
+  assert.equal(simulated.member.backend.isFlushing, true);
+  put(simulated, "b", "2");
+  simulated.saveLog();
+  simulated.advanceStalled(300);
+  simulated.settle();
+  const { backend } = simulated.member;
+  assert.ok(backend.flushedIndex < backend.appliedIndex);
+  simulated.advance(200);
+  assert.equal(backend.flushedIndex, backend.appliedIndex);
+});
+
 // --- stopping
 
 test("a clean stop flushes everything and fails what waits", async () => {

@@ -105,12 +105,17 @@ export class WriteBehind {
     this.#unmarkedBytes += entryBytes;
     if (backend.unflushedCount >= this.#options.flushOperations || backend.unflushedBytes >= FLUSH_BYTES) {
       this.#flush();
-    } else if (this.#timer === null && !this.#isClosing) {
-      this.#timer = this.#options.timers.after(this.#options.flushIntervalMs, () => {
-        this.#timer = null;
-        this.#flush();
-      });
+    } else {
+      this.#flushLater();
     }
+  }
+
+  #flushLater(): void {
+    if (this.#timer !== null || this.#isClosing) return;
+    this.#timer = this.#options.timers.after(this.#options.flushIntervalMs, () => {
+      this.#timer = null;
+      this.#flush();
+    });
   }
 
   /** Calls back when everything applied so far is durable in storage. */
@@ -156,6 +161,8 @@ export class WriteBehind {
       for (const done of this.#flushing.splice(0)) done();
       this.#cutLog();
       if (this.#waiters.length > 0) this.#flush();
+      // The timer may have come while the disk worked. Nothing else may ever be applied, and others may need a snapshot.
+      else if (backend.appliedIndex > backend.flushedIndex) this.#flushLater();
       this.#owner.flushed(this.#options.clock.monotonicMs() - startedMs, this.#flushedMetadata());
     });
   }
