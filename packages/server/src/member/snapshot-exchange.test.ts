@@ -240,3 +240,58 @@ test("a file that cannot be written fails those who waited for it, and the next 
   bench.written(5);
   assert.deepEqual(bench.paths, ["file-2"]);
 });
+
+/** A follower without the last entries, given the leader's snapshot; runs so many steps of what follows. */
+async function stepsOfInstalling(steps: number): Promise<{ follower: ClusterMachine; before: number; isOver: boolean }> {
+  const cluster = await SimulatedCluster.serving(3);
+  const { leader } = cluster;
+  const [follower] = cluster.followers as [ClusterMachine];
+  put(cluster, "a");
+  cluster.advance(1000);
+  cluster.cutOff(follower);
+  for (let i = 0; i < 10; i++) put(cluster, `k${i}`);
+  cluster.advance(1000);
+  const before = follower.member.backend.flushedIndex;
+  const asked = new Message(MessageType.Snap, follower.id, leader.id);
+  asked.term = term(leader.member.term);
+  const metadata = { index: index(before), term: term(1), confState: EMPTY_CONF_STATE };
+  asked.snapshot = { data: new Uint8Array(0), metadata };
+  leader.owner!.openSnapshot(asked, (error, snapshot) => {
+    assert.equal(error, null);
+    const path = "/data/member/incoming.db";
+    const file = leader.disk.contents(snapshot!.path);
+    follower.disk.open(path, "create").write(file, 0, file.length, 0);
+    follower.owner!.receiveSnapshot(snapshot!.message, path, (useless) => assert.equal(useless, null));
+  });
+  while (leader.databases.step()) {
+    // Until the snapshot is written and given to the follower.
+  }
+  for (let i = 0; i < steps; i++) {
+    if (cluster.world.runTurn()) continue;
+    if (follower.disk.pendingCount > 0) follower.disk.runPending(1);
+    else if (!follower.databases.step()) return { follower, before, isOver: true };
+  }
+  return { follower, before, isOver: false };
+}
+
+// covers: SN-01, SN-04
+test("whichever step of installing a snapshot is the last, a start has what was before or after, and one database", async () => {
+  const found = new Set<string>();
+  for (let steps = 0, isOver = false; !isOver; steps++) {
+    for (const end of ["crash", "kill"] as const) {
+      const installing = await stepsOfInstalling(steps);
+      const { follower, before } = installing;
+      isOver = installing.isOver;
+      follower[end]();
+      const world = new ManualWorld();
+      const member = (await follower.openOver({ clock: world, timers: world }))!;
+      member.start();
+      while (world.runTurn() || follower.disk.pendingCount > 0 || follower.databases.step()) follower.disk.runPending();
+      const revision = member.store.revision;
+      found.add(`${member.appliedIndex > before ? "after" : "before"} at ${revision}`);
+      assert.equal(follower.failure, null, `${steps} ${end}`);
+      assert.equal(follower.databases.count, 1, `${steps} ${end}`);
+    }
+  }
+  assert.deepEqual([...found], ["before at 2", "after at 12"]);
+});

@@ -28,6 +28,11 @@ export class SimulatedDatabases implements Databases {
     return this.#images[0]!;
   }
 
+  /** On "disk", the discarded ones included that have not closed yet. */
+  get count(): number {
+    return this.#images.length;
+  }
+
   /** The process starts: one storage over each image that is complete. */
   open(schedule?: Schedule): Storage[] {
     this.#schedule = schedule;
