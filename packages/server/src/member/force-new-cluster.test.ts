@@ -23,10 +23,9 @@ function force(machine: SimulatedMachine): void {
 }
 
 // covers: MB-11
-test("a member whose cluster is gone goes on alone with everything it had applied", async () => {
+test("a member whose cluster is gone goes on alone with everything that was acknowledged", async () => {
   const cluster = await SimulatedCluster.serving(3);
   for (const key of ["a", "b", "c"]) cluster.call(cluster.leader, PUT, PutRequest, pair(key), PutResponse);
-  cluster.advance(1000);
   const [machine] = cluster.followers as [ClusterMachine];
   machine.crash();
   force(machine);

@@ -1,7 +1,10 @@
 /**
- * --force-new-cluster: a member whose cluster has lost its quorum for good goes on alone with what it has. What was not
- * known to be committed is dropped, and the log is continued with committed entries that remove every other member, the
- * learners too (known failure MB-11). Ids and data stay.
+ * --force-new-cluster: a member whose cluster has lost its quorum for good goes on alone with what it has. Its log is
+ * continued with entries that remove every other member, the learners too (known failure MB-11), and all of it counts as
+ * committed. Ids and data stay.
+ *
+ * etcd drops what it does not know to be committed. The log says so only with the entries that follow, so the newest writes
+ * that clients were told of would go with it: we keep them, and with them perhaps some whose clients were told nothing.
  */
 import { idText } from "@quorate/membership";
 import {
@@ -33,18 +36,10 @@ export interface ForceOptions {
 export async function forceNewCluster(options: ForceOptions): Promise<Replay> {
   const { replay, wal, state, memberId, log } = options;
   const saved = replay.hardState ?? EMPTY_HARD_STATE;
-  const { commit, voterIds, memberIds } = committedIn(replay.entries, saved.commit, state, memberId);
-  const kept = replay.entries.filter((each) => each.index <= commit);
-  if (kept.length < replay.entries.length) {
-    log.info("discarding uncommitted entries", {
-      "commit-index": commit,
-      discarded: replay.entries.length - kept.length,
-    });
-  }
+  const { voterIds, memberIds } = configurationAtEnd(replay.entries, state);
   const at: Term = term(Math.max(saved.term, state.backend.flushedTerm));
-  const entries = forcedEntries({ self: memberId, voterIds, memberIds, term: at, lastIndex: commit });
-  if (entries.length === 0) return replay;
-  const last = index(commit + entries.length);
+  const entries = forcedEntries({ self: memberId, voterIds, memberIds, term: at, lastIndex: replay.lastIndex });
+  const last = index(replay.lastIndex + entries.length);
   const hardState: HardState = { term: at, vote: saved.vote, commit: last };
   await new Promise<void>((resolve, reject) => {
     wal.save(entries, hardState, (error) => (error === null ? resolve() : reject(error)));
@@ -53,28 +48,18 @@ export async function forceNewCluster(options: ForceOptions): Promise<Replay> {
     "local-member-id": idText(memberId),
     "removed-member-ids": memberIds.filter((id) => id !== memberId).map(idText),
   });
-  return { ...replay, hardState, entries: [...kept, ...entries], lastIndex: last };
+  return { ...replay, hardState, entries: [...replay.entries, ...entries], lastIndex: last };
 }
 
-/**
- * Up to where the entries are committed, and who is in the configuration there. The log's own commit index may be behind:
- * what was applied was committed, and whatever a voter has alone (it may have acknowledged it).
- */
-function committedIn(
+/** Who is in the configuration once all entries are applied. */
+function configurationAtEnd(
   entries: readonly Entry[],
-  savedCommit: number,
   { confState, membership, backend }: AppliedState,
-  self: bigint,
-): { commit: number; voterIds: bigint[]; memberIds: bigint[] } {
+): { voterIds: bigint[]; memberIds: bigint[] } {
   const voters = new Set(confState.voters);
   const all = new Set([...confState.voters, ...confState.learners, ...membership.members().map(({ id }) => id)]);
-  let commit = Math.max(savedCommit, backend.flushedIndex);
   for (const entry of entries) {
-    if (entry.index <= backend.flushedIndex) continue;
-    const isCommitted = entry.index <= commit || (voters.size === 1 && voters.has(self));
-    if (!isCommitted) break;
-    commit = Math.max(commit, entry.index);
-    if (entry.type !== EntryType.ConfChange) continue;
+    if (entry.index <= backend.flushedIndex || entry.type !== EntryType.ConfChange) continue;
     const { type, nodeId } = decodeConfChange(entry.data);
     if (type === ConfChangeType.RemoveNode) {
       voters.delete(nodeId);
@@ -84,5 +69,5 @@ function committedIn(
     all.add(nodeId);
     if (type === ConfChangeType.AddNode) voters.add(nodeId);
   }
-  return { commit, voterIds: [...voters], memberIds: [...all] };
+  return { voterIds: [...voters], memberIds: [...all] };
 }
