@@ -76,6 +76,22 @@ test("a snapshot that has been installed or is behind us is of no use, and nothi
   assert.equal(follower.member.appliedIndex, cluster.leader.member.appliedIndex);
 });
 
+// covers: RA-20
+test("a snapshot that contradicts itself is refused, also when it is old", async () => {
+  const { cluster, follower, received } = await behind();
+  install(cluster, follower);
+  const { message, file } = received[0]!;
+  const bad = new Message(MessageType.Snap, message.to, message.from);
+  bad.term = message.term;
+  const { metadata, data } = message.snapshot!;
+  const confState = { ...metadata.confState, learners: metadata.confState.voters };
+  bad.snapshot = { data, metadata: { ...metadata, confState } };
+  const heard: (string | null)[] = [];
+  receiveAgain({ message: bad, file }, follower, heard);
+  assert.equal(heard.length, 1);
+  assert.notEqual(heard[0], null);
+});
+
 /** Everything goes on until the follower's log is about to be replaced; the write is under way then. */
 function untilReplacing(cluster: SimulatedCluster, follower: ClusterMachine): void {
   const { wal } = follower.parts;
@@ -242,7 +258,9 @@ test("a file that cannot be written fails those who waited for it, and the next 
 });
 
 /** A follower without the last entries, given the leader's snapshot; runs so many steps of what follows. */
-async function stepsOfInstalling(steps: number): Promise<{ follower: ClusterMachine; before: number; isOver: boolean }> {
+async function stepsOfInstalling(
+  steps: number,
+): Promise<{ follower: ClusterMachine; before: number; isOver: boolean }> {
   const cluster = await SimulatedCluster.serving(3);
   const { leader } = cluster;
   const [follower] = cluster.followers as [ClusterMachine];

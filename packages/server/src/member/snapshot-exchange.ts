@@ -150,7 +150,13 @@ export class SnapshotExchange {
     if (isOld && !this.#isStopped) {
       // It arrived twice, or too late. Raft tells the leader how far we are, and that is all.
       databases.removeFile(path);
-      this.#owner.stepSnapshot(message);
+      try {
+        this.#owner.stepSnapshot(message);
+      } catch (cause) {
+        if (!(cause instanceof MalformedMessage)) throw cause;
+        done(cause);
+        return;
+      }
       done(null);
       return;
     }
