@@ -61,6 +61,7 @@ import { CompactionDriver } from "./compaction-driver.ts";
 import { confStateJson } from "./conf-state.ts";
 import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
 import type { Databases } from "./databases.ts";
+import { checkForwardedChanges } from "./forwarded-change.ts";
 import type { IndexFile } from "./index-file.ts";
 import { Leadership, type TransferDone } from "./leadership.ts";
 import { LogWriter } from "./log-writer.ts";
@@ -839,7 +840,9 @@ export class Member implements ConsensusOwner {
   #networkOwner(): PeerNetworkOwner {
     return {
       step: (message) => {
-        if (!this.membership.isRemoved(message.from)) this.#consensus.step(message);
+        if (this.membership.isRemoved(message.from)) return;
+        checkForwardedChanges(message);
+        this.#consensus.step(message);
       },
       receiveSnapshot: (message, path, done) => this.#snapshots.receive(message, path, done),
       peerGone: (id) => this.#leaderGone(id, "the leader has ended"),

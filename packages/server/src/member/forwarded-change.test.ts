@@ -1,0 +1,50 @@
+/** covers: RA-20 */
+import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
+import { test } from "node:test";
+import { encodeChange } from "@quorate/membership";
+import {
+  type ConfChange,
+  ConfChangeType,
+  Entry,
+  EntryType,
+  encodeConfChange,
+  index,
+  Message,
+  MessageType,
+  term,
+} from "@quorate/raft";
+import { type ClusterMachine, SimulatedCluster } from "../testing/simulated-cluster.ts";
+
+function passOn(cluster: SimulatedCluster, type: EntryType, data: Uint8Array): void {
+  const { leader } = cluster;
+  const [follower] = cluster.followers as [ClusterMachine];
+  const message = new Message(MessageType.Prop, leader.id, follower.id);
+  message.entries = [new Entry(type, term(0), index(0), data)];
+  leader.owner!.step(message);
+  cluster.settle();
+}
+
+test("a change that nobody could apply never enters the log, whoever passes it on", async () => {
+  const cluster = await SimulatedCluster.serving(3);
+  const good = { id: 5n, ...encodeChange({ kind: "remove", id: 77n }) };
+  const member = { id: 9n, peerUrls: ["http://m9:2380"], isLearner: false, name: "", clientUrls: [] };
+  const add: ConfChange = { id: 5n, ...encodeChange({ kind: "add", member }) };
+  const before = cluster.leader.member.commitIndex;
+  const malformed: ConfChange[] = [
+    { ...good, nodeId: 0n },
+    { ...add, context: Buffer.from("{") },
+    { ...add, nodeId: 10n },
+    { ...add, type: ConfChangeType.AddLearnerNode },
+    { ...add, type: ConfChangeType.UpdateNode, context: new Uint8Array(0) },
+  ];
+  for (const change of malformed) {
+    const pass = (): void => passOn(cluster, EntryType.ConfChange, encodeConfChange(change));
+    assert.throws(pass, { kind: "MalformedMessage" });
+  }
+  assert.throws(() => passOn(cluster, EntryType.ConfChangeV2, new Uint8Array(0)), { kind: "MalformedMessage" });
+  cluster.advance(1000);
+  assert.equal(cluster.leader.member.commitIndex, before);
+  passOn(cluster, EntryType.ConfChange, encodeConfChange(good));
+  assert.equal(cluster.leader.member.commitIndex, before + 1, "refused by every member alike, and no worse");
+});
