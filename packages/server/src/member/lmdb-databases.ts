@@ -37,7 +37,9 @@ export class LmdbDatabases implements Databases {
 
   /** Opens all that are complete, the first one made if there is none. */
   open(): Storage[] {
-    for (const name of readdirSync(this.#snapshotDirectory)) rmSync(`${this.#snapshotDirectory}/${name}`);
+    for (const name of readdirSync(this.#snapshotDirectory)) {
+      rmSync(`${this.#snapshotDirectory}/${name}`, { recursive: true, force: true });
+    }
     const names = this.#found();
     const storages: Storage[] = [];
     for (const name of names) {

@@ -964,7 +964,7 @@ export class Member implements ConsensusOwner {
     for (const peer of state.membership.members()) this.#addPeer(peer);
     if (state.membership.isRemoved(this.id)) this.#removedFromCluster();
     this.#compaction.run();
-    this.#becomeReady();
+    if (state.membership.clusterVersion !== null) this.#clusterVersionSet(state.membership.clusterVersion);
     this.replayWatchers();
   }
 
