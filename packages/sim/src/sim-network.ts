@@ -303,13 +303,14 @@ class SimEndpoint implements PeerNetwork {
 
   receive(from: SimEndpoint, message: Message): void {
     this.#tell(() => {
-      if (this.#owner.isRemoved(message.from)) {
+      // Who sends it counts: what it sends may have been forwarded for another.
+      if (this.#owner.isRemoved(from.id)) {
         from.#tell(() => from.#owner.removedFromCluster());
         return;
       }
       // Requests tell where they come from, so that a member which has not applied who joined can answer them.
-      if (!this.#peers.has(message.from)) this.#remotes.add(message.from);
-      if (this.#peers.get(message.from) === null) this.#peers.set(message.from, this.host.process.monotonicMs());
+      if (!this.#peers.has(from.id)) this.#remotes.add(from.id);
+      if (this.#peers.get(from.id) === null) this.#peers.set(from.id, this.host.process.monotonicMs());
       try {
         this.#owner.step(message);
       } catch (error) {
@@ -320,7 +321,7 @@ class SimEndpoint implements PeerNetwork {
 
   receiveSnapshot(from: SimEndpoint, message: Message, path: string, done: (error: Error | null) => void): void {
     this.#tell(() => {
-      if (this.#owner.isRemoved(message.from)) from.#tell(() => from.#owner.removedFromCluster());
+      if (this.#owner.isRemoved(from.id)) from.#tell(() => from.#owner.removedFromCluster());
       else this.#owner.receiveSnapshot(message, path, done);
     });
   }
