@@ -389,12 +389,14 @@ export class Invariants implements NetworkObserver {
     const holders = (voters: readonly NodeId[]): number =>
       voters.filter((id) => this.#logs.get(id)?.holds(entry.index, entry.term) === true).length;
     const isQuorum = (voters: readonly NodeId[]): boolean => holders(voters) > Math.floor(voters.length / 2);
-    // The first entries of a cluster are written by each member for itself, before there is a configuration.
+    const isCommittedIn = ({ voters, votersOutgoing }: ConfState): boolean =>
+      isQuorum(voters) && (votersOutgoing.length === 0 || isQuorum(votersOutgoing));
+    // The first entries of a cluster are written by each member for itself, before there is a configuration. Otherwise it is
+    // the leader's that counts, which may be newer than this member's.
     const isCommitted =
       config.voters.length === 0 ||
-      this.#configs.some(
-        (each) => isQuorum(each.voters) && (each.votersOutgoing.length === 0 || isQuorum(each.votersOutgoing)),
-      );
+      this.#configs.some(isCommittedIn) ||
+      [...this.#running.values()].some((each) => isCommittedIn(each.raft.status().config));
     if (!isCommitted) {
       throw this.#verdict.broken(
         "what is applied is durable on a quorum",
