@@ -121,6 +121,9 @@ export class Faults {
       case "oneWay":
         this.#oneWay();
         return;
+      case "stall":
+        this.#stall();
+        return;
       case "storm":
         this.#storm();
         return;
@@ -207,6 +210,27 @@ export class Faults {
     if (random.below(3) === 0) this.#pause(alone);
     if (how === 2) this.#cut(others, [alone], false);
     else this.#cut([alone], others, how === 0);
+  }
+
+  /**
+   * What the others tell the leader comes late, what it tells them after a while does not come at all: it may learn that it
+   * still led when it no longer does (RA-05).
+   */
+  #stall(): void {
+    const { leader, nodes, random, network, trace, time } = this.#world;
+    const node = leader();
+    if (node === null) return;
+    const forMs = (this.#scenario.electionMs * (500 + random.below(2500))) / 1000;
+    const others = nodes().filter((other) => other !== node);
+    trace.line(node.name, () => `HEARS NOTHING for ${forMs.toFixed(1)} ms`);
+    for (const other of others) network.stall(other.id, node.id, (forMs * (700 + random.below(600))) / 1000);
+    const isCut = random.below(4) > 0;
+    const cutAfterMs = (this.#scenario.heartbeatMs * random.below(3000)) / 1000;
+    if (isCut) time.after(cutAfterMs, () => this.#cut([node], others, false));
+    if (random.below(3) === 0) {
+      trace.line(node.name, () => "PAUSES meanwhile");
+      node.process.suspend((forMs * random.below(1000)) / 1000);
+    }
   }
 
   #oneWay(): void {

@@ -18,6 +18,7 @@ export const FAULT_KINDS = [
   "split",
   "isolateLeader",
   "oneWay",
+  "stall",
   "storm",
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];

@@ -60,6 +60,8 @@ export interface NetworkObserver {
 /** From one member to another. */
 interface Link {
   isCut: boolean;
+  /** What is sent before this moment arrives after it. */
+  stalledUntilMs: number;
   lastArrivalMs: number;
 }
 
@@ -102,6 +104,12 @@ export class SimNetwork {
     this.#link(from, to).isCut = true;
     this.#endpoints.get(from)?.connectionBroke(to);
     this.#endpoints.get(to)?.connectionBroke(from);
+  }
+
+  /** Holds back what is sent from one to the other, also what is on its way, as a connection does that is not broken yet. */
+  stall(from: NodeId, to: NodeId, forMs: number): void {
+    const link = this.#link(from, to);
+    link.stalledUntilMs = Math.max(link.stalledUntilMs, this.#time.nowMs + forMs);
   }
 
   /**
@@ -160,6 +168,11 @@ export class SimNetwork {
 
   #arrive(from: SimEndpoint, to: NodeId, bytes: Uint8Array, isPastCuts: boolean): void {
     const target = this.#listening(to);
+    const { stalledUntilMs } = this.#link(from.id, to);
+    if (stalledUntilMs > this.#time.nowMs) {
+      this.#time.after(stalledUntilMs - this.#time.nowMs, () => this.#arrive(from, to, bytes, isPastCuts));
+      return;
+    }
     if (target === null || (this.isCut(from.id, to) && !isPastCuts)) {
       this.counts.lost++;
       from.unreachable(to);
@@ -228,7 +241,7 @@ export class SimNetwork {
     }
     let link = links.get(to);
     if (link === undefined) {
-      link = { isCut: false, lastArrivalMs: 0 };
+      link = { isCut: false, stalledUntilMs: 0, lastArrivalMs: 0 };
       links.set(to, link);
     }
     return link;
