@@ -43,14 +43,11 @@ import {
   NO_NODE,
   type NodeId,
   type ProgressStatus,
-  type RawNode,
   Role,
   type Snapshot,
   type SnapshotMetadata,
 } from "@quorate/raft";
 import type { ServerCall } from "@quorate/rpc";
-import type { Wal } from "@quorate/wal";
-import type { Clock, Log, Random, Timer, Timers } from "@quorate/world";
 import { failWith } from "../answer.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { Alarms } from "./alarms.ts";
@@ -60,71 +57,22 @@ import { Applier } from "./applier.ts";
 import { CompactionDriver } from "./compaction-driver.ts";
 import { confStateJson } from "./conf-state.ts";
 import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
-import type { Databases } from "./databases.ts";
 import { checkForwardedChanges } from "./forwarded-change.ts";
-import type { IndexFile } from "./index-file.ts";
+import { Intervals } from "./intervals.ts";
 import { Leadership, type TransferDone } from "./leadership.ts";
 import { LogWriter } from "./log-writer.ts";
+import { MemberCounters } from "./member-counters.ts";
+import type { MemberOptions } from "./member-options.ts";
+import type { MemberParts } from "./open-member.ts";
 import type { Outcome } from "./outcome.ts";
 import { Pending, PendingProposals, type ProposalHandler } from "./pending.ts";
 import { Publisher } from "./publisher.ts";
 import type { ReadWaiter } from "./read-rounds.ts";
 import type { RequestIds } from "./request-ids.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
-import type { StoredLog } from "./stored-log.ts";
-import { type AskVersions, VersionMonitor } from "./version-monitor.ts";
+import { VersionMonitor } from "./version-monitor.ts";
+import { WatchReplay } from "./watch-replay.ts";
 import { WriteBehind } from "./write-behind.ts";
-
-export interface MemberParts {
-  readonly id: bigint;
-  readonly raft: RawNode;
-  readonly logStorage: StoredLog;
-  readonly wal: Wal;
-  readonly state: AppliedState;
-  readonly databases: Databases;
-  readonly ids: RequestIds;
-  readonly indexFile: IndexFile;
-  /** Index of the newest snapshot mark in the log; 0: none. */
-  readonly markedIndex: number;
-  /** Whom to talk to before the log has said who the members are. */
-  readonly firstPeers: readonly ClusterMember[];
-}
-
-export interface MemberOptions {
-  readonly name: string;
-  readonly clientUrls: readonly string[];
-  /** Of this server: "major.minor.patch". */
-  readonly serverVersion: string;
-  readonly heartbeatMs: number;
-  readonly electionTicks: number;
-  /** A member that starts among others does not wait the first election timeout out. */
-  readonly advanceFirstElection: boolean;
-  readonly preVote: boolean;
-  /** Must be the same on every member. */
-  readonly maxLearners: number;
-  /** Between two records of a lease's remaining time; null: none are made. */
-  readonly leaseCheckpointMs: number | null;
-  /** Negative: none. */
-  readonly quotaBytes: number;
-  readonly maxTxnOps: number;
-  readonly maxRequestBytes: number;
-  readonly flushIntervalMs: number;
-  readonly flushOperations: number;
-  readonly snapshotCount: number;
-  readonly catchUpEntries: number;
-  readonly compactionBatchLimit: number;
-  readonly compactionSleepMs: number;
-  /** An entry that takes longer to apply is logged. */
-  readonly slowApplyMs: number;
-  readonly progressNotifyMs: number;
-  /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
-  readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
-  readonly askVersions: AskVersions;
-  readonly clock: Clock;
-  readonly timers: Timers;
-  readonly random: Random;
-  readonly log: Log;
-}
 
 export interface MemberOwner {
   /** Answers of this turn may leave. */
@@ -137,18 +85,6 @@ export interface MemberOwner {
   removed(): void;
   /** Nothing has been written for a while: a moment to tidy up. */
   resting(): void;
-}
-
-/** What the metrics read; counted where it happens. */
-export class MemberCounters {
-  leaderChanges = 0;
-  proposalsFailed = 0;
-  leasesExpired = 0;
-  slowApplies = 0;
-  watchEvents = 0;
-  /** Called with each durable write of the log and each flush, in milliseconds. */
-  onLogSaved: ((tookMs: number) => void) | null = null;
-  onFlushed: ((tookMs: number) => void) | null = null;
 }
 
 /** etcd refuses writes when so many committed entries wait to be applied; here also what waits to be committed. */
@@ -207,7 +143,8 @@ export class Member implements ConsensusOwner {
   #isReady = false;
   #isRemoved = false;
   #isStopping = false;
-  readonly #timers: Set<Timer> = new Set();
+  readonly #intervals: Intervals;
+  readonly #replay: WatchReplay;
 
   constructor(parts: MemberParts, options: MemberOptions, owner: MemberOwner) {
     this.#parts = parts;
@@ -218,6 +155,8 @@ export class Member implements ConsensusOwner {
     this.ids = parts.ids;
     this.limits = { maxTxnOps: options.maxTxnOps, maxRequestBytes: options.maxRequestBytes };
     this.hub = new WatchHub({ source: parts.state.store });
+    this.#intervals = new Intervals(options.timers);
+    this.#replay = new WatchReplay(this.hub, options.timers, () => owner.flush());
     this.#logWriter = new LogWriter(parts.wal, parts.markedIndex, (error) => owner.failed(error));
     this.#state = parts.state;
     this.#writeBehind = this.#writeBehindOf(parts.state);
@@ -283,10 +222,10 @@ export class Member implements ConsensusOwner {
     const { electionTicks, advanceFirstElection } = this.options;
     for (const peer of this.#parts.firstPeers) this.#addPeer(peer);
     for (const peer of this.membership.members()) this.#addPeer(peer);
-    this.#every(this.options.heartbeatMs, () => this.#tick());
-    this.#every(SWEEP_MS, () => this.#sweep());
-    this.#every(REPLAY_MS, () => this.replayWatchers());
-    this.#every(VERSION_CHECK_MS, () => this.#versions.check());
+    this.#intervals.every(this.options.heartbeatMs, () => this.#tick());
+    this.#intervals.every(SWEEP_MS, () => this.#sweep());
+    this.#intervals.every(REPLAY_MS, () => this.replayWatchers());
+    this.#intervals.every(VERSION_CHECK_MS, () => this.#versions.check());
     // What the log says is committed is applied first: for a new member, the configuration itself.
     this.#consensus.begin();
     const { voters } = this.#state.confState;
@@ -321,7 +260,8 @@ export class Member implements ConsensusOwner {
   /** Fails what waits and flushes what was applied. `done` when storage has it and everything is closed. */
   stop(done: (error: Error | null) => void): void {
     this.#isStopping = true;
-    for (const timer of this.#timers) timer.cancel();
+    this.#intervals.stop();
+    this.#replay.stop();
     this.network.stop();
     this.#snapshots.stop();
     this.#compaction.stop();
@@ -535,19 +475,10 @@ export class Member implements ConsensusOwner {
     this.#leadership.transfer(to, limitMs, done);
   }
 
-  /** Reads history for watchers that are behind, a slice each turn until those who can take it have caught up. */
+  /** Some watcher may be behind, or able to take more. */
   replayWatchers(): void {
-    if (this.#isReplaying || this.#isStopping) return;
-    this.#isReplaying = true;
-    this.options.timers.nextTurn(this.#replay);
+    this.#replay.begin();
   }
-  #isReplaying = false;
-  readonly #replay = (): void => {
-    this.#isReplaying = false;
-    if (this.#isStopping) return;
-    if (this.hub.step()) this.replayWatchers();
-    this.#owner.flush();
-  };
 
   /** Calls back when every compaction accepted so far is carried out and flushed, or its store has been replaced. */
   whenCompacted(done: (error: "LeaderChanged" | null) => void): void {
@@ -966,21 +897,6 @@ export class Member implements ConsensusOwner {
     this.#compaction.run();
     if (state.membership.clusterVersion !== null) this.#clusterVersionSet(state.membership.clusterVersion);
     this.replayWatchers();
-  }
-
-  // --- time again
-
-  #every(intervalMs: number, run: () => void): void {
-    let timer: Timer;
-    const again = (): void => {
-      this.#timers.delete(timer);
-      if (this.#isStopping) return;
-      run();
-      timer = this.options.timers.after(intervalMs, again);
-      this.#timers.add(timer);
-    };
-    timer = this.options.timers.after(intervalMs, again);
-    this.#timers.add(timer);
   }
 }
 
