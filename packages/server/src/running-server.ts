@@ -114,10 +114,13 @@ export class RunningServer {
       this.#failedStart = reject;
     });
     const metrics = new ServerMetrics(config.extensiveMetrics, config.slowRequestMs, world.clock, log.for("rpc"));
+    // Not `parts` itself: its state would stay in memory when a snapshot has taken its place.
+    const { id: memberId } = parts;
+    const { clusterId } = parts.state.membership;
     const network = (owner: PeerNetworkOwner, member: Member): PeerNetwork => {
       this.#transport = new PeerTransport({
-        memberId: parts.id,
-        clusterId: parts.state.membership.clusterId,
+        memberId,
+        clusterId,
         serverVersion: VERSIONS.etcd,
         minClusterVersion: VERSIONS.minCluster,
         peerUrls: config.advertisePeerUrls,

@@ -23,8 +23,7 @@ import type { Bootstrap } from "../bootstrap/bootstrap.ts";
 import type { Config } from "../config/config.ts";
 import { DirectoryLock } from "../world/directory-lock.ts";
 import { LmdbDatabases } from "./lmdb-databases.ts";
-import type { MemberParts } from "./member.ts";
-import { createLog, DataDirectoryError, openMember, type World } from "./open-member.ts";
+import { createLog, DataDirectoryError, type MemberParts, openMember, type World } from "./open-member.ts";
 
 export interface OpenedMember {
   readonly parts: MemberParts;

@@ -1,10 +1,49 @@
-/** What a member needs to know of the configuration, and of the world it runs in. */
+/** What a member needs to know: of the configuration, of the way to other members, and of the world it runs in. */
+import type { Clock, Log, Random, Timers } from "@quorate/world";
 import type { Config } from "../config/config.ts";
+import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import { VERSIONS } from "../versions.ts";
-import type { MemberOptions } from "./member.ts";
+import type { Member } from "./member.ts";
 import { stateOptionsOf, type World } from "./open-member.ts";
+import type { AskVersions } from "./version-monitor.ts";
 
 const DEFAULT_QUOTA_BYTES = 2 * 1024 ** 3;
+
+export interface MemberOptions {
+  readonly name: string;
+  readonly clientUrls: readonly string[];
+  /** Of this server: "major.minor.patch". */
+  readonly serverVersion: string;
+  readonly heartbeatMs: number;
+  readonly electionTicks: number;
+  /** A member that starts among others does not wait the first election timeout out. */
+  readonly advanceFirstElection: boolean;
+  readonly preVote: boolean;
+  /** Must be the same on every member. */
+  readonly maxLearners: number;
+  /** Between two records of a lease's remaining time; null: none are made. */
+  readonly leaseCheckpointMs: number | null;
+  /** Negative: none. */
+  readonly quotaBytes: number;
+  readonly maxTxnOps: number;
+  readonly maxRequestBytes: number;
+  readonly flushIntervalMs: number;
+  readonly flushOperations: number;
+  readonly snapshotCount: number;
+  readonly catchUpEntries: number;
+  readonly compactionBatchLimit: number;
+  readonly compactionSleepMs: number;
+  /** An entry that takes longer to apply is logged. */
+  readonly slowApplyMs: number;
+  readonly progressNotifyMs: number;
+  /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
+  readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
+  readonly askVersions: AskVersions;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly log: Log;
+}
 
 /** What leads to other members; not the configuration's to say. */
 export type Outward = Pick<MemberOptions, "network" | "askVersions">;

@@ -1,40 +1,33 @@
 /**
- * One member: its replicated state and everything that drives it. Services ask it to propose and to read; it owns the
- * apply loop, the wait for outcomes, the flush behind, expiry of leases and the cutting of the log, and it speaks with the
- * other members through a PeerNetwork.
+ * One member as services see it, and what joins its parts: it gives each of them the others it works with, hands what
+ * consensus decides to whom it concerns, and calls what is to be done every so often.
  *
- *   services ── propose ──▶ Consensus ── committed ──▶ Applier ── outcome ──▶ whoever waits
- *            ── read ─────▶  │  ▲ │                       │
- *                            ▼  │ ▼                       ▼
- *                     PeerNetwork log  ◀── release ──  Backend ── flush ──▶ storage
+ *   services ── propose ──▶ Proposals ──▶ Consensus ── committed ──▶ StateMachine ── outcome ──▶ Proposals ─▶ whoever waits
+ *            ── read ─────────────────▶   │  ▲ │                         │
+ *                                         ▼  │ ▼                         ▼
+ *                     OtherMembers: network  log  ◀──── release ────  storage
+ *
+ *   LeaderCertainty, LeaderDuties   whether it leads beyond doubt; what it does because it leads
+ *   Leadership, Succession          who has led; who leads next
+ *   Publisher, SnapshotExchange     its name for the cluster; whole states from and to other members
  *
  * Invariants:
  *  - nothing is answered before its entry is applied, and nothing is applied before it is durable on a quorum;
  *  - the log is released only behind what storage has durably (`flushedIndex`), and a mark in the log says so first;
- *  - everything that entries are applied to is one AppliedState, which a snapshot from the leader replaces as a whole:
- *    nothing that outlives a turn may keep a part of it without asking again;
+ *  - a snapshot from the leader replaces the applied state as a whole: nothing that outlives a turn may keep a part of it
+ *    without asking again;
  *  - after a failed write of log or storage the owner ends the process; nothing is answered in between.
  */
-import {
-  AlarmAction,
-  AlarmType,
-  type ErrorKind,
-  encodeRaftRequest,
-  HeaderEncoder,
-  RaftOp,
-  raftRequestSize,
-} from "@quorate/api";
-import { AlarmRequest, LeaseCheckpointRequest, LeaseRevokeRequest } from "@quorate/api/messages";
+import { HeaderEncoder, type RaftOp } from "@quorate/api";
 import type { Lessor } from "@quorate/lease";
 import {
   type Member as ClusterMember,
-  encodeChange,
   idText,
   isOlderThanCluster,
   type Membership,
   type MembershipChange,
 } from "@quorate/membership";
-import { type Backend, type Store, WatchHub } from "@quorate/mvcc";
+import type { Backend, Store, WatchHub } from "@quorate/mvcc";
 import {
   type ConfChange,
   type Entry,
@@ -43,88 +36,33 @@ import {
   NO_NODE,
   type NodeId,
   type ProgressStatus,
-  type RawNode,
   Role,
   type Snapshot,
-  type SnapshotMetadata,
 } from "@quorate/raft";
 import type { ServerCall } from "@quorate/rpc";
-import type { Wal } from "@quorate/wal";
-import type { Clock, Log, Random, Timer, Timers } from "@quorate/world";
-import { failWith } from "../answer.ts";
-import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
+import type { PeerNetwork } from "../peers/peer-network.ts";
 import type { Alarms } from "./alarms.ts";
-import type { AppliedState } from "./applied-state.ts";
 import { type AppliedDone, AppliedWaits } from "./applied-waits.ts";
-import { Applier } from "./applier.ts";
-import { CompactionDriver } from "./compaction-driver.ts";
 import { confStateJson } from "./conf-state.ts";
 import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
-import type { Databases } from "./databases.ts";
-import { checkForwardedChanges } from "./forwarded-change.ts";
-import type { IndexFile } from "./index-file.ts";
+import { Intervals } from "./intervals.ts";
+import { LeaderCertainty } from "./leader-certainty.ts";
+import { LeaderDuties } from "./leader-duties.ts";
 import { Leadership, type TransferDone } from "./leadership.ts";
 import { LogWriter } from "./log-writer.ts";
-import type { Outcome } from "./outcome.ts";
-import { Pending, PendingProposals, type ProposalHandler } from "./pending.ts";
+import { MemberCounters } from "./member-counters.ts";
+import type { MemberOptions } from "./member-options.ts";
+import type { MemberParts } from "./open-member.ts";
+import { OtherMembers } from "./other-members.ts";
+import type { ProposalHandler } from "./pending.ts";
+import { Proposals } from "./proposals.ts";
 import { Publisher } from "./publisher.ts";
 import type { ReadWaiter } from "./read-rounds.ts";
 import type { RequestIds } from "./request-ids.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
-import type { StoredLog } from "./stored-log.ts";
-import { type AskVersions, VersionMonitor } from "./version-monitor.ts";
-import { WriteBehind } from "./write-behind.ts";
-
-export interface MemberParts {
-  readonly id: bigint;
-  readonly raft: RawNode;
-  readonly logStorage: StoredLog;
-  readonly wal: Wal;
-  readonly state: AppliedState;
-  readonly databases: Databases;
-  readonly ids: RequestIds;
-  readonly indexFile: IndexFile;
-  /** Index of the newest snapshot mark in the log; 0: none. */
-  readonly markedIndex: number;
-  /** Whom to talk to before the log has said who the members are. */
-  readonly firstPeers: readonly ClusterMember[];
-}
-
-export interface MemberOptions {
-  readonly name: string;
-  readonly clientUrls: readonly string[];
-  /** Of this server: "major.minor.patch". */
-  readonly serverVersion: string;
-  readonly heartbeatMs: number;
-  readonly electionTicks: number;
-  /** A member that starts among others does not wait the first election timeout out. */
-  readonly advanceFirstElection: boolean;
-  readonly preVote: boolean;
-  /** Must be the same on every member. */
-  readonly maxLearners: number;
-  /** Between two records of a lease's remaining time; null: none are made. */
-  readonly leaseCheckpointMs: number | null;
-  /** Negative: none. */
-  readonly quotaBytes: number;
-  readonly maxTxnOps: number;
-  readonly maxRequestBytes: number;
-  readonly flushIntervalMs: number;
-  readonly flushOperations: number;
-  readonly snapshotCount: number;
-  readonly catchUpEntries: number;
-  readonly compactionBatchLimit: number;
-  readonly compactionSleepMs: number;
-  /** An entry that takes longer to apply is logged. */
-  readonly slowApplyMs: number;
-  readonly progressNotifyMs: number;
-  /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
-  readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
-  readonly askVersions: AskVersions;
-  readonly clock: Clock;
-  readonly timers: Timers;
-  readonly random: Random;
-  readonly log: Log;
-}
+import { type CompactedDone, StateMachine } from "./state-machine.ts";
+import { Succession } from "./succession.ts";
+import { WatchReplay } from "./watch-replay.ts";
 
 export interface MemberOwner {
   /** Answers of this turn may leave. */
@@ -139,42 +77,13 @@ export interface MemberOwner {
   resting(): void;
 }
 
-/** What the metrics read; counted where it happens. */
-export class MemberCounters {
-  leaderChanges = 0;
-  proposalsFailed = 0;
-  leasesExpired = 0;
-  slowApplies = 0;
-  watchEvents = 0;
-  /** Called with each durable write of the log and each flush, in milliseconds. */
-  onLogSaved: ((tookMs: number) => void) | null = null;
-  onFlushed: ((tookMs: number) => void) | null = null;
-}
-
-/** etcd refuses writes when so many committed entries wait to be applied; here also what waits to be committed. */
-const MAX_APPLY_LAG = 5000;
-const MAX_PENDING_PROPOSALS = 200_000;
-/** Below what raft lets wait for commitment (open-member.ts), so that who is refused hears of it instead of waiting. */
-const MAX_PENDING_BYTES = 192 * 1024 * 1024;
 const SWEEP_MS = 500;
 /** How soon a watcher that starts in a compacted past hears of it, at the latest. */
 const REPLAY_MS = 100;
-/** Beyond this much unflushed state writes are refused until the disk has caught up. */
-const MAX_UNFLUSHED_BYTES = 512 * 1024 * 1024;
-/** A member that has written nothing for so long gives up what only writing needs. */
-const REST_AFTER_MS = 10_000;
 /** How often the leader asks whether the cluster may run at a higher version: etcd's. */
 const VERSION_CHECK_MS = 4000;
 /** What is left of the first election timeout for a member that starts among others. */
 const FIRST_ELECTION_TICKS = 2;
-/** A leader whose clock has ticked so lately knows that it leads: etcd's. */
-const TRUSTED_TICKS = 3;
-/** Those who saw the leader end stand for election within this time, each at a moment of its own. */
-const SUCCESSION_MS = 200;
-/** Between learning that we were removed and ending: etcd's. */
-const REMOVED_STOP_MS = 1000;
-const NO_USER = new Uint8Array(0);
-const LOW_48_BITS = 0xffff_ffff_ffffn;
 
 export class Member implements ConsensusOwner {
   readonly id: bigint;
@@ -185,108 +94,151 @@ export class Member implements ConsensusOwner {
   readonly options: MemberOptions;
   readonly hub: WatchHub;
   readonly network: PeerNetwork;
-  readonly #parts: MemberParts;
+  /** Who has led, how long, and handing it over. */
+  readonly leadership: Leadership;
   readonly #owner: MemberOwner;
-  readonly #consensus: Consensus;
-  readonly #pending = new PendingProposals();
-  /** Changes of the membership wait as long as their callers do. */
-  readonly #pendingChanges = new Map<number, Pending>();
+  readonly #firstPeers: readonly ClusterMember[];
   readonly #logWriter: LogWriter;
-  readonly #publisher: Publisher;
-  readonly #versions: VersionMonitor;
+  readonly #state: StateMachine;
+  readonly #consensus: Consensus;
+  readonly #proposals: Proposals;
+  readonly #certainty: LeaderCertainty;
+  readonly #duties: LeaderDuties;
+  readonly #others: OtherMembers;
+  readonly #succession: Succession;
   readonly #snapshots: SnapshotExchange;
-  readonly #leadership: Leadership;
+  readonly #publisher: Publisher;
   readonly #appliedWaits: AppliedWaits;
-  readonly #compactionWaits = new Set<(error: "LeaderChanged" | null) => void>();
-  /** Replaced as a whole, with what works on it, when a snapshot is installed. */
-  #state: AppliedState;
-  #applier: Applier;
-  #writeBehind: WriteBehind;
-  #compaction: CompactionDriver;
+  readonly #replay: WatchReplay;
+  readonly #intervals: Intervals;
+  #lastLeader: NodeId = NO_NODE;
   #isPublished = false;
   #isReady = false;
-  #isRemoved = false;
   #isStopping = false;
-  readonly #timers: Set<Timer> = new Set();
 
+  /** Each part is given those before it; what comes from one after it is asked for when it is needed. */
   constructor(parts: MemberParts, options: MemberOptions, owner: MemberOwner) {
-    this.#parts = parts;
+    const { counters } = this;
+    const { id: memberId, ids, wal, databases } = parts;
+    const { clusterId } = parts.state.membership;
+    this.id = memberId;
+    this.ids = ids;
     this.options = options;
     this.#owner = owner;
-    this.id = parts.id;
-    this.header = new HeaderEncoder({ clusterId: parts.state.membership.clusterId, memberId: parts.id });
-    this.ids = parts.ids;
+    this.#firstPeers = parts.firstPeers;
+    this.header = new HeaderEncoder({ clusterId, memberId });
     this.limits = { maxTxnOps: options.maxTxnOps, maxRequestBytes: options.maxRequestBytes };
-    this.hub = new WatchHub({ source: parts.state.store });
-    this.#logWriter = new LogWriter(parts.wal, parts.markedIndex, (error) => owner.failed(error));
-    this.#state = parts.state;
-    this.#writeBehind = this.#writeBehindOf(parts.state);
-    this.#compaction = this.#compactionOf(parts.state);
-    this.#applier = this.#applierOf(parts.state, 0);
-    this.#attach(parts.state);
-    const propose = (op: RaftOp, bytes: Uint8Array, handler: ProposalHandler): void =>
-      this.propose(op, bytes, 0, bytes.length, handler, null, null);
-    this.#publisher = new Publisher(
-      { ...options, memberId: parts.id },
+    this.#intervals = new Intervals(options.timers);
+    this.#appliedWaits = new AppliedWaits(options.clock);
+    const failed = (error: Error): void => owner.failed(error);
+    const logWriter = new LogWriter(wal, parts.markedIndex, failed);
+    this.#logWriter = logWriter;
+    const { logStorage, indexFile } = parts;
+    const state = new StateMachine(
+      parts.state,
+      { wal, logStorage, logWriter, databases, indexFile, counters },
+      options,
       {
-        propose,
-        mayPropose: () => !this.#isStopping && !this.#isRemoved,
+        entryApplied: (idHigh, idLow, outcome) => this.#proposals.entryApplied(idHigh, idLow, outcome),
+        applyConfChange: (change) => this.#consensus.applyConfChange(change),
+        membershipChanged: (change) => this.#others.changed(change),
+        clusterVersionSet: (version) => this.#clusterVersionSet(version),
+        termBegan: (term) => this.#duties.termBegan(term),
+        hardStateForMark: () => this.#consensus.hardStateForMark,
+        neededIndex: () => this.#others.neededIndex,
+        flushed: () => owner.flush(),
+        failed,
+      },
+    );
+    this.#state = state;
+    this.hub = state.hub;
+    this.#replay = new WatchReplay(state.hub, options.timers, () => owner.flush());
+    const { requestTimeoutMs } = this;
+    const consensus = new Consensus(
+      {
+        raft: parts.raft,
+        storage: logStorage,
+        wal: logWriter,
+        owner: this,
+        clock: options.clock,
+        timers: options.timers,
+        log: options.log,
+        ids,
+        requestTimeoutMs,
+        stallMs: options.electionTicks * options.heartbeatMs,
+      },
+      state.backend.appliedIndex,
+    );
+    this.#consensus = consensus;
+    this.leadership = new Leadership(consensus, options);
+    this.#certainty = new LeaderCertainty(consensus, options);
+    this.#snapshots = new SnapshotExchange(
+      { ...options, clusterId, memberId, databases },
+      {
+        state: () => state.state,
+        commitIndex: () => consensus.commitIndex,
+        stepSnapshot: (message) => {
+          consensus.step(message);
+          return consensus.isInstalling(message.snapshot!.metadata.index);
+        },
+      },
+    );
+    this.#others = new OtherMembers(
+      {
+        memberId,
+        state,
+        consensus,
+        snapshots: this.#snapshots,
+        network: (networkOwner) => options.network(networkOwner, this),
+      },
+      options,
+      { gone: (id, why) => this.#succession.memberGone(id, why), removed: () => owner.removed() },
+    );
+    this.network = this.#others.network;
+    this.#succession = new Succession(
+      { memberId, state, consensus, leadership: this.leadership, network: this.network },
+      options,
+    );
+    this.#proposals = new Proposals(
+      {
+        memberId,
+        ids,
+        state,
+        consensus,
+        timeoutOf: (startedMs) => this.leadership.timeoutOf(startedMs, this.#others.reach),
+        maxEntryBytes: wal.maxEntryBytes,
+        requestTimeoutMs,
+        counters,
+      },
+      options,
+    );
+    this.#duties = new LeaderDuties(
+      { state, consensus, certainty: this.#certainty, proposals: this.#proposals, counters },
+      { ...options, memberId },
+    );
+    this.#publisher = new Publisher(
+      { ...options, memberId },
+      {
+        propose: (op, bytes, handler) => this.#proposals.proposeOwn(op, bytes, handler),
+        mayPropose: () => !this.#isStopping && !this.#others.isRemoved,
         published: () => {
           this.#isPublished = true;
           this.#becomeReady();
         },
       },
     );
-    this.#versions = new VersionMonitor(
-      { ...options, memberId: parts.id },
-      {
-        propose: (op, bytes, handler) => this.#proposeAsLeader(op, bytes, handler),
-        isLeader: () => this.isLeader,
-        membership: () => this.membership,
-      },
-    );
-    this.#snapshots = new SnapshotExchange(
-      { ...options, clusterId: this.membership.clusterId, memberId: parts.id, databases: parts.databases },
-      {
-        state: () => this.#state,
-        commitIndex: () => this.commitIndex,
-        stepSnapshot: (message) => {
-          this.#consensus.step(message);
-          return this.#consensus.isInstalling(message.snapshot!.metadata.index);
-        },
-      },
-    );
-    this.network = options.network(this.#networkOwner(), this);
-    this.#consensus = new Consensus(
-      {
-        raft: parts.raft,
-        storage: parts.logStorage,
-        wal: this.#logWriter,
-        owner: this,
-        clock: options.clock,
-        timers: options.timers,
-        log: options.log,
-        ids: parts.ids,
-        requestTimeoutMs: this.requestTimeoutMs,
-        stallMs: options.electionTicks * options.heartbeatMs,
-      },
-      parts.state.backend.appliedIndex,
-    );
-    this.#leadership = new Leadership(this.#consensus, options);
-    this.#appliedWaits = new AppliedWaits(options.clock);
   }
 
   // --- life
 
   /** Starts the clock. A member that is alone stands for election at once. */
   start(): void {
-    const { electionTicks, advanceFirstElection } = this.options;
-    for (const peer of this.#parts.firstPeers) this.#addPeer(peer);
-    for (const peer of this.membership.members()) this.#addPeer(peer);
-    this.#every(this.options.heartbeatMs, () => this.#tick());
-    this.#every(SWEEP_MS, () => this.#sweep());
-    this.#every(REPLAY_MS, () => this.replayWatchers());
-    this.#every(VERSION_CHECK_MS, () => this.#versions.check());
+    const { heartbeatMs, electionTicks, advanceFirstElection } = this.options;
+    this.#others.begin(this.#firstPeers);
+    this.#intervals.every(heartbeatMs, () => this.#tick());
+    this.#intervals.every(SWEEP_MS, () => this.#sweep());
+    this.#intervals.every(REPLAY_MS, () => this.#replay.begin());
+    this.#intervals.every(VERSION_CHECK_MS, () => this.#duties.checkVersions());
     // What the log says is committed is applied first: for a new member, the configuration itself.
     this.#consensus.begin();
     const { voters } = this.#state.confState;
@@ -294,7 +246,7 @@ export class Member implements ConsensusOwner {
     // Whoever leads is heard from within two heartbeats; votes before that are refused to us (RA-09).
     else if (advanceFirstElection) this.#consensus.advanceElection(electionTicks - FIRST_ELECTION_TICKS);
     this.#publisher.begin();
-    this.#compaction.run();
+    this.#state.resumeCompaction();
   }
 
   /**
@@ -302,41 +254,28 @@ export class Member implements ConsensusOwner {
    * in any case; {@link stop} follows.
    */
   prepareStop(limitMs: number, done: () => void): void {
-    const target = this.#successor();
-    if (target === null) {
-      done();
-      return;
-    }
-    this.options.log.info("leadership transfer starting", {
-      "local-member-id": idText(this.id),
-      "transferee-member-id": idText(target),
-    });
-    this.#leadership.transfer(target, limitMs, (error) => {
-      if (error === null) this.options.log.info("leadership transfer finished");
-      else this.options.log.warn("leadership transfer failed", { error });
-      done();
-    });
+    this.#succession.handOver(limitMs, done);
   }
 
   /** Fails what waits and flushes what was applied. `done` when storage has it and everything is closed. */
   stop(done: (error: Error | null) => void): void {
     this.#isStopping = true;
-    for (const timer of this.#timers) timer.cancel();
-    this.network.stop();
+    this.#intervals.stop();
+    this.#replay.stop();
+    this.#others.stop();
+    this.#succession.stop();
     this.#snapshots.stop();
-    this.#compaction.stop();
-    this.#leadership.stop();
+    this.#state.stop();
+    this.leadership.stop();
     this.#appliedWaits.stop();
     this.#consensus.stop();
-    this.#pending.failAll("Stopped");
-    for (const pending of this.#pendingChanges.values()) pending.handler.failed(pending, "Stopped");
-    this.#pendingChanges.clear();
+    this.#proposals.stop();
     this.#owner.flush();
     // A snapshot that is being installed replaces the state first: what is closed is what is there afterwards.
-    this.#logWriter.whenIdle(() => this.#writeBehind.close(done));
+    this.#logWriter.whenIdle(() => this.#state.close(done));
   }
 
-  // --- for services
+  // --- what there is to know
 
   /** etcd's: 5 s + 2 election timeouts. */
   get requestTimeoutMs(): number {
@@ -349,6 +288,11 @@ export class Member implements ConsensusOwner {
 
   get isLeader(): boolean {
     return this.#consensus.role === Role.Leader;
+  }
+
+  /** It leads, and its clock has not stood still. Hot: every keep-alive asks. */
+  get leadsBeyondDoubt(): boolean {
+    return this.#certainty.leadsBeyondDoubt;
   }
 
   get term(): number {
@@ -385,11 +329,6 @@ export class Member implements ConsensusOwner {
     return this.#consensus.progress;
   }
 
-  /** Who has led, how long, and handing it over. */
-  get leadership(): Leadership {
-    return this.#leadership;
-  }
-
   get commitIndex(): number {
     return this.#consensus.commitIndex;
   }
@@ -400,11 +339,11 @@ export class Member implements ConsensusOwner {
 
   /** Term of the last entry applied since the start: what response headers show. */
   get appliedTerm(): number {
-    return this.#applier.term;
+    return this.#state.appliedTerm;
   }
 
   get pendingCount(): number {
-    return this.#pending.count;
+    return this.#proposals.count;
   }
 
   get quotaBytes(): number {
@@ -416,39 +355,18 @@ export class Member implements ConsensusOwner {
     return this.#consensus.mayReadNow;
   }
 
+  // --- what services ask for
+
   read(waiter: ReadWaiter): void {
     this.#consensus.read(waiter);
   }
 
-  /**
-   * Whether the database has room for a write of this cost. If not, the alarm is raised through the log and the call
-   * fails.
-   */
+  /** Whether the database has room for a write of this cost. If not, the call fails. See {@link Proposals.admitsWrite}. */
   admitsWrite(call: ServerCall, costBytes: number): boolean {
-    const { quotaBytes } = this.options;
-    const sizeBytes = this.backend.sizeBytes() + this.#pending.sizeBytes;
-    if (quotaBytes < 0 || sizeBytes + costBytes < quotaBytes) return true;
-    if (this.alarms.list(AlarmType.NOSPACE).some((each) => each.memberId === this.id)) {
-      failWith(call, "NoSpace");
-      return false;
-    }
-    this.options.log.warn("message exceeded backend quota; raising alarm", {
-      "quota-size-bytes": quotaBytes,
-      "backend-size-bytes": this.backend.sizeBytes(),
-    });
-    const bytes = AlarmRequest.encode({
-      action: AlarmAction.ACTIVATE,
-      memberID: this.id,
-      alarm: AlarmType.NOSPACE,
-    });
-    this.propose(RaftOp.Alarm, bytes, 0, bytes.length, NO_SPACE_RAISED, call, null);
-    return false;
+    return this.#proposals.admitsWrite(call, costBytes);
   }
 
-  /**
-   * Puts an operation, canonically encoded in `bytes[start, end)` (copied), into the log. The handler hears once what
-   * became of it, unless the call is refused here, which the handler's `failed` reports at once.
-   */
+  /** Puts an operation, encoded in `bytes[start, end)` (copied), into the log. See {@link Proposals.propose}. */
   propose(
     op: RaftOp,
     bytes: Uint8Array,
@@ -457,66 +375,24 @@ export class Member implements ConsensusOwner {
     handler: ProposalHandler,
     call: ServerCall | null,
     detail: unknown,
-    leaderTerm: number | null = null,
   ): void {
-    const idLow = this.ids.next();
-    const pending = new Pending(idLow, handler, call, this.options.clock.monotonicMs(), detail);
-    pending.leaderTerm = leaderTerm;
-    const refused = this.#refusal(op, idLow, end - start, call === null);
-    if (refused !== null) {
-      handler.failed(pending, refused);
-      return;
-    }
-    pending.data = encodeRaftRequest(this.ids.high, idLow, NO_USER, 0, op, bytes, start, end);
-    this.#pending.add(pending);
-    this.#consensus.propose(pending);
+    this.#proposals.propose(op, bytes, start, end, handler, call, detail, null);
   }
 
   /** Puts a change of the membership into the log; the handler hears of it as of any proposal. */
   proposeChange(change: MembershipChange, handler: ProposalHandler, call: ServerCall | null): void {
-    const idLow = this.ids.next();
-    const pending = new Pending(idLow, handler, call, this.options.clock.monotonicMs(), null);
-    if (this.#isStopping) {
-      handler.failed(pending, "Stopped");
-      return;
-    }
-    this.#pendingChanges.set(idLow, pending);
-    const id = (BigInt(this.ids.high) << 48n) | BigInt(idLow);
-    const isWanted = (): boolean => this.#pendingChanges.has(idLow) && call?.isOpen !== false;
-    this.#consensus.proposeConfChange({ id, ...encodeChange(change) }, isWanted);
+    this.#proposals.proposeChange(change, handler, call);
   }
 
-  /**
-   * Whether this member leads beyond doubt: its clock has not stood still, so that check-quorum would have told it otherwise;
-   * after a pause a round of reads finds out (known failures LE-01, LE-02).
-   */
+  /** Whether this member leads beyond doubt, found out by a round of reads if need be. See {@link LeaderCertainty}. */
   confirmLeadership(done: (isLeader: boolean) => void): void {
-    if (!this.isLeader || this.leadsBeyondDoubt) done(this.isLeader);
-    else this.read({ readReady: () => done(this.isLeader), readFailed: () => done(false) });
+    this.#certainty.confirm(done);
   }
 
-  /** It leads, and its clock has not stood still. Hot: every keep-alive asks. */
-  get leadsBeyondDoubt(): boolean {
-    if (!this.isLeader || this.#isInDoubt) return false;
-    return this.options.clock.monotonicMs() - this.#consensus.lastTickMs <= TRUSTED_TICKS * this.options.heartbeatMs;
+  /** Hands leadership to a voter; for a leader. */
+  transferLeadership(to: NodeId, limitMs: number, done: TransferDone): void {
+    this.leadership.transfer(to, limitMs, done);
   }
-
-  /**
-   * The clock has stood still, and the next tick does not make up for that: check-quorum believes for another election
-   * timeout what it heard before the pause. Only a round of reads tells; until one has, every tick asks.
-   */
-  #doubtLeadership(): void {
-    this.#isInDoubt = true;
-    if (this.#isAskingWhoLeads) return;
-    this.#isAskingWhoLeads = true;
-    const heard = (isInDoubt: boolean): void => {
-      this.#isInDoubt = isInDoubt;
-      this.#isAskingWhoLeads = false;
-    };
-    this.read({ readReady: () => heard(false), readFailed: () => heard(this.#isInDoubt) });
-  }
-  #isInDoubt = false;
-  #isAskingWhoLeads = false;
 
   /** Calls back, perhaps at once, when everything committed so far is applied here, or that took longer than a second. */
   whenApplied(done: AppliedDone): void {
@@ -525,73 +401,40 @@ export class Member implements ConsensusOwner {
     else this.#appliedWaits.add(this.commitIndex, done);
   }
 
+  /** Calls back when everything applied so far is durable in storage. */
+  whenFlushed(done: () => void): void {
+    this.#state.whenFlushed(done);
+  }
+
+  /** Calls back when every compaction accepted so far is carried out and flushed, or its store has been replaced. */
+  whenCompacted(done: CompactedDone): void {
+    this.#state.whenCompacted(done);
+  }
+
+  /** A reader's hold on a revision ends; a compaction that waited for it goes on. */
+  unpin(revision: number): void {
+    this.#state.unpin(revision);
+  }
+
+  /** A hash that held compaction back is done. */
+  resumeCompaction(): void {
+    this.#state.resumeCompaction();
+  }
+
+  /** Some watcher may be behind, or able to take more. */
+  replayWatchers(): void {
+    this.#replay.begin();
+  }
+
   /** Answers given by a timer or another member's answer may leave; those of a turn do by themselves. */
   flush(): void {
     this.#owner.flush();
   }
 
-  /** Hands leadership to a voter; for a leader. */
-  transferLeadership(to: NodeId, limitMs: number, done: TransferDone): void {
-    this.#leadership.transfer(to, limitMs, done);
-  }
-
-  /** Reads history for watchers that are behind, a slice each turn until those who can take it have caught up. */
-  replayWatchers(): void {
-    if (this.#isReplaying || this.#isStopping) return;
-    this.#isReplaying = true;
-    this.options.timers.nextTurn(this.#replay);
-  }
-  #isReplaying = false;
-  readonly #replay = (): void => {
-    this.#isReplaying = false;
-    if (this.#isStopping) return;
-    if (this.hub.step()) this.replayWatchers();
-    this.#owner.flush();
-  };
-
-  /** Calls back when every compaction accepted so far is carried out and flushed, or its store has been replaced. */
-  whenCompacted(done: (error: "LeaderChanged" | null) => void): void {
-    this.#compactionWaits.add(done);
-    this.store.whenCompacted({
-      compacted: () => {
-        if (this.#compactionWaits.delete(done)) this.whenFlushed(() => done(null));
-      },
-    });
-  }
-
-  /** Calls back when everything applied so far is durable in storage. */
-  whenFlushed(done: () => void): void {
-    this.#writeBehind.whenFlushed(done);
-  }
-
-  /** A reader's hold on a revision ends; a compaction that waited for it goes on. */
-  unpin(revision: number): void {
-    this.store.unpin(revision);
-    this.#compaction.run();
-  }
-
-  /** A hash that held compaction back is done. */
-  resumeCompaction(): void {
-    this.#compaction.run();
-  }
-
   // --- ConsensusOwner
 
   apply(entries: readonly Entry[]): void {
-    const startedMs = this.options.clock.monotonicMs();
-    const applier = this.#applier;
-    let entryBytes = 0;
-    for (let i = 0; i < entries.length; i++) {
-      applier.apply(entries[i]!);
-      entryBytes += entries[i]!.data.length;
-    }
-    const tookMs = this.options.clock.monotonicMs() - startedMs;
-    if (tookMs > this.options.slowApplyMs * entries.length) {
-      this.counters.slowApplies++;
-      this.options.log.warn("apply request took too long", { "took-ms": tookMs, entries: entries.length });
-    }
-    this.#writeBehind.applied(entryBytes);
-    this.#compaction.run();
+    this.#state.apply(entries);
   }
 
   leaderChanged(leader: NodeId, role: Role): void {
@@ -600,26 +443,18 @@ export class Member implements ConsensusOwner {
       this.counters.leaderChanges++;
       this.options.log.info(`raft.node: ${idText(this.id)} elected leader ${idText(leader)} at term ${this.term}`);
     }
-    this.#leadership.changed(leader, role === Role.Leader);
+    this.leadership.changed(leader, role === Role.Leader);
     if (role === Role.Leader) return;
-    this.#isInDoubt = false;
-    this.lessor.demote();
+    this.#certainty.deposed();
+    this.#duties.deposed();
   }
-  #lastLeader: NodeId = NO_NODE;
 
-  /** The member's own stay pending until they time out: what would make them again at once would not come to an end. */
   proposalsDropped(proposals: readonly Proposal[]): void {
-    for (const proposal of proposals) {
-      const pending = proposal as Pending;
-      if (pending.call !== null) this.#pending.take(pending.idLow)?.handler.failed(pending, "ProposalDropped");
-    }
+    this.#proposals.dropped(proposals);
   }
 
   changeDropped(change: ConfChange): void {
-    const idLow = Number(change.id & LOW_48_BITS);
-    const pending = this.#pendingChanges.get(idLow);
-    this.#pendingChanges.delete(idLow);
-    pending?.handler.failed(pending, "ProposalDropped");
+    this.#proposals.changeDropped(change);
   }
 
   send(message: Message): void {
@@ -636,13 +471,12 @@ export class Member implements ConsensusOwner {
     const startedMs = clock.monotonicMs();
     log.info("applying snapshot", { "current-applied-index": this.appliedIndex, "incoming-index": metadata.index });
     const state = this.#snapshots.take(metadata);
-    const replaced = this.#writeBehind;
-    replaced.abandon();
-    this.#compaction.stop();
+    this.#state.abandon();
     const mark = { ...metadata, confState: Buffer.from(confStateJson(metadata.confState)) };
     this.#logWriter.replace(mark, hardState, () => {
-      this.#replaceState(state, metadata);
-      for (const waiter of replaced.takeWaiters()) waiter();
+      const oldMembership = this.membership;
+      this.#state.replace(state, metadata);
+      if (!this.#isStopping) this.#stateReplaced(oldMembership);
       done();
       log.info("applied snapshot", { "applied-index": metadata.index, "took-ms": clock.monotonicMs() - startedMs });
     });
@@ -661,64 +495,13 @@ export class Member implements ConsensusOwner {
     this.counters.onLogSaved?.(tookMs);
   }
 
-  // --- applying
+  // --- what the state says
 
-  #entryApplied(idHigh: number, idLow: number, outcome: Outcome): void {
-    if (idHigh !== this.ids.high) return;
-    const pending = this.#pending.take(idLow) ?? this.#pendingChanges.get(idLow);
-    if (pending === undefined) return;
-    this.#pendingChanges.delete(idLow);
-    pending.handler.applied(pending, outcome);
-  }
-
-  #membershipChanged(change: MembershipChange): void {
-    switch (change.kind) {
-      case "add": {
-        const { id, peerUrls, isLearner } = change.member;
-        this.#logChange("added member", { "added-peer-id": idText(id), "added-peer-peer-urls": peerUrls, isLearner });
-        this.#addPeer(change.member);
-        return;
-      }
-      case "promote":
-        this.#logChange("promote member", { "promoted-member-id": idText(change.id) });
-        return;
-      case "updatePeerUrls":
-        this.#logChange("updated member", {
-          "updated-remote-peer-id": idText(change.id),
-          "updated-remote-peer-urls": change.peerUrls,
-        });
-        this.#addPeer(this.membership.member(change.id)!);
-        return;
-      case "remove":
-        this.#logChange("removed member", { "removed-remote-peer-id": idText(change.id) });
-        if (change.id === this.id) return this.#removedFromCluster();
-        this.network.removePeer(change.id);
-        this.#leaderGone(change.id, "the leader was removed");
-        return;
-      default:
-        change satisfies never;
-    }
-  }
-
-  #logChange(text: string, fields: Record<string, unknown>): void {
-    this.options.log.info(text, {
-      "cluster-id": idText(this.membership.clusterId),
-      "local-member-id": idText(this.id),
-      ...fields,
-    });
-  }
-
-  #addPeer(peer: ClusterMember): void {
-    if (peer.id !== this.id && peer.peerUrls.length > 0) this.network.addPeer(peer.id, peer.peerUrls);
-  }
-
-  /** A moment later: the others should hear that we know, and whoever waits here should get his answer (MB-05, MB-06). */
-  #removedFromCluster(): void {
-    if (this.#isRemoved || this.#isStopping) return;
-    this.#isRemoved = true;
-    this.options.timers.after(REMOVED_STOP_MS, () => {
-      if (!this.#isStopping) this.#owner.removed();
-    });
+  #stateReplaced(oldMembership: Membership): void {
+    this.#others.replaced(oldMembership);
+    const { clusterVersion } = this.membership;
+    if (clusterVersion !== null) this.#clusterVersionSet(clusterVersion);
+    this.#replay.begin();
   }
 
   #clusterVersionSet(version: string): void {
@@ -738,261 +521,20 @@ export class Member implements ConsensusOwner {
     this.#owner.ready();
   }
 
-  /** The first entry of the term is applied: all earlier ones are too, so the lessor may start its clock. */
-  #termBegan(term: number): void {
-    // Not the first entry of an earlier term, which a new leader applies on its way to its own.
-    if (!this.#consensus.isLeader || term !== this.#consensus.term || this.lessor.isPrimary) return;
-    this.lessor.promote(this.options.electionTicks * this.options.heartbeatMs);
-    this.#versions.check();
-  }
-
-  /**
-   * What the member itself proposes is never refused for load: an expired lease must go and a member must get ready however
-   * much clients ask for (known failure LE-12), and while entries are applied the lag says nothing.
-   */
-  #refusal(op: RaftOp, idLow: number, operationBytes: number, isOwn: boolean): ErrorKind | null {
-    if (this.#isStopping) return "Stopped";
-    if (isOwn) return null;
-    if (this.commitIndex - this.appliedIndex > MAX_APPLY_LAG || this.#pending.count >= MAX_PENDING_PROPOSALS) {
-      return "TooManyRequests";
-    }
-    if (this.#pending.sizeBytes > MAX_PENDING_BYTES) return "TooManyRequests";
-    if (this.backend.unflushedBytes > MAX_UNFLUSHED_BYTES) return "TooManyRequests";
-    const sizeBytes = raftRequestSize(this.ids.high, idLow, 0, 0, op, operationBytes);
-    // What the log cannot take would end the process, whatever the configuration allows (known failure WA-05).
-    const limitBytes = Math.min(this.limits.maxRequestBytes, this.#parts.wal.maxEntryBytes);
-    return sizeBytes > limitBytes ? "RequestTooLarge" : null;
-  }
-
-  // --- time
+  // --- every so often
 
   #tick(): void {
-    if (this.isLeader && !this.leadsBeyondDoubt) this.#doubtLeadership();
+    this.#certainty.tick();
     this.#consensus.tick();
-    this.#leadership.tick();
+    this.leadership.tick();
     this.#appliedWaits.expire();
   }
 
   #sweep(): void {
     const nowMs = this.options.clock.monotonicMs();
-    this.counters.proposalsFailed += this.#pending.expire(nowMs - this.requestTimeoutMs, this.#timeoutOf);
-    this.#endChanges(nowMs - this.requestTimeoutMs);
-    this.#expireLeases();
-    this.#rest(nowMs);
+    this.#proposals.expire(nowMs);
+    this.#duties.expireLeases();
+    if (this.#state.rest(nowMs)) this.#owner.resting();
     this.#owner.flush();
   }
-
-  /** A change waits as long as its caller does; what another member asked for, as long as that member would. */
-  #endChanges(beforeMs: number): void {
-    for (const pending of this.#pendingChanges.values()) {
-      const { idLow, call, handler, startedMs } = pending;
-      if (call === null ? startedMs >= beforeMs : call.isOpen) continue;
-      this.#pendingChanges.delete(idLow);
-      if (call === null) handler.failed(pending, "Timeout");
-    }
-  }
-
-  readonly #timeoutOf = (pending: Pending): ErrorKind => {
-    // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
-    if (!pending.isProposed) return "ContextDeadlineExceeded";
-    return this.#leadership.timeoutOf(pending.startedMs, {
-      memberId: this.id,
-      memberIds: this.membership.members().map(({ id }) => id),
-      activeSinceMs: (id) => this.network.activeSinceMs(id),
-    });
-  };
-
-  /** Once per lull. */
-  #rest(nowMs: number): void {
-    const { lastFlushMs } = this.#writeBehind;
-    if (lastFlushMs === this.#restedSinceMs || nowMs - lastFlushMs <= REST_AFTER_MS) return;
-    this.#restedSinceMs = lastFlushMs;
-    this.backend.storage.rest();
-    this.#owner.resting();
-  }
-  #restedSinceMs = -1;
-
-  /** Only by a leader that is one beyond doubt; a lease renewed while that was found out is spared (LE-01). */
-  #expireLeases(): void {
-    const expired = this.lessor.expired();
-    const checkpoints = this.lessor.dueCheckpoints();
-    if (expired.length === 0 && checkpoints.length === 0) return;
-    this.confirmLeadership((isLeader) => {
-      if (!isLeader || this.#isStopping) return;
-      for (const id of expired) {
-        if (!this.lessor.isOverdue(id)) continue;
-        this.counters.leasesExpired++;
-        this.#proposeAsLeader(RaftOp.LeaseRevoke, LeaseRevokeRequest.encode({ ID: id }), IGNORED);
-      }
-      if (checkpoints.length === 0) return;
-      const entries = checkpoints.map(({ id, remainingTtlSeconds }) => ({ ID: id, remainingTTL: remainingTtlSeconds }));
-      this.#proposeAsLeader(RaftOp.LeaseCheckpoint, LeaseCheckpointRequest.encode({ checkpoints: entries }), IGNORED);
-    });
-  }
-
-  /** Lost if this member leads no more when its turn comes: the next leader finds out for itself. */
-  #proposeAsLeader(op: RaftOp, bytes: Uint8Array, handler: ProposalHandler): void {
-    this.propose(op, bytes, 0, bytes.length, handler, null, null, this.term);
-  }
-
-  // --- other members
-
-  #networkOwner(): PeerNetworkOwner {
-    return {
-      step: (message) => {
-        if (this.membership.isRemoved(message.from)) return;
-        checkForwardedChanges(message);
-        this.#consensus.step(message);
-      },
-      receiveSnapshot: (message, path, done) => this.#snapshots.receive(message, path, done),
-      peerGone: (id) => this.#leaderGone(id, "the leader has ended"),
-      reportUnreachable: (id) => this.#consensus.reportUnreachable(id),
-      reportSnapshot: (id, status) => this.#consensus.reportSnapshot(id, status),
-      openSnapshot: (message, done) => this.#snapshots.open(message, done),
-      isRemoved: (id) => this.membership.isRemoved(id),
-      removedFromCluster: () => this.#removedFromCluster(),
-    };
-  }
-
-  /**
-   * A leader whose process has ended, or who is no member any more, need not be waited for: nothing of the latter's is
-   * accepted (MB-05). Whoever sees it forgets the leader, and after a moment, by chance
-   * not the same for all, stands for election. If we are the only one who cannot reach it, the others refuse the pre-vote,
-   * and its next heartbeat makes us follow again (RA-09, RA-11); so this is not done without pre-vote.
-   */
-  #leaderGone(id: NodeId, why: string): void {
-    if (id !== this.leader || this.isLeader || this.isLearner || !this.options.preVote || this.#isStopping) return;
-    this.options.log.info(`${why}; standing for election soon`, { "leader-member-id": idText(id) });
-    this.#consensus.forgetLeader();
-    this.options.timers.after(this.options.random.below(SUCCESSION_MS), () => {
-      if (!this.#isStopping && this.leader === NO_NODE) this.#consensus.campaign();
-    });
-  }
-
-  /** The voter that has been within reach for longest; null if we do not lead or there is none. */
-  #successor(): NodeId | null {
-    if (!this.isLeader) return null;
-    let successor: NodeId | null = null;
-    let longestMs = Number.POSITIVE_INFINITY;
-    for (const { id } of this.membership.voters()) {
-      const sinceMs = id === this.id ? null : this.network.activeSinceMs(id);
-      if (sinceMs === null || sinceMs >= longestMs) continue;
-      successor = id;
-      longestMs = sinceMs;
-    }
-    return successor;
-  }
-
-  /** Entries after this index are still to be sent to somebody who is there. */
-  #neededIndex(): number {
-    let needed = this.#snapshots.heldIndex;
-    if (!this.isLeader) return needed;
-    for (const { id, match, pendingSnapshot, recentActive } of this.progress) {
-      if (id === this.id || !recentActive) continue;
-      needed = Math.min(needed, Math.max(match, pendingSnapshot));
-    }
-    return needed;
-  }
-
-  // --- the state and what works on it
-
-  #writeBehindOf({ backend }: AppliedState): WriteBehind {
-    const { wal, logStorage, indexFile } = this.#parts;
-    return new WriteBehind({ backend, wal, logStorage, indexFile, logWriter: this.#logWriter }, this.options, {
-      confState: () => this.#state.confState,
-      hardStateForMark: () => this.#consensus.hardStateForMark,
-      neededIndex: () => this.#neededIndex(),
-      flushed: (tookMs, metadata) => {
-        logStorage.flushed(metadata);
-        this.counters.onFlushed?.(tookMs);
-        this.#owner.flush();
-      },
-      failed: (error) => this.#owner.failed(error),
-    });
-  }
-
-  #compactionOf({ store }: AppliedState): CompactionDriver {
-    return new CompactionDriver(store, {
-      batchLimit: this.options.compactionBatchLimit,
-      sleepMs: this.options.compactionSleepMs,
-      timers: this.options.timers,
-      log: this.options.log,
-      stepped: () => this.#writeBehind.applied(0),
-    });
-  }
-
-  #applierOf(state: AppliedState, term: number): Applier {
-    return new Applier(state, this.options.maxLearners, term, {
-      entryApplied: (idHigh, idLow, outcome) => this.#entryApplied(idHigh, idLow, outcome),
-      applyConfChange: (change) => this.#consensus.applyConfChange(change),
-      membershipChanged: (change) => this.#membershipChanged(change),
-      clusterVersionSet: (version) => this.#clusterVersionSet(version),
-      termBegan: (began) => this.#termBegan(began),
-    });
-  }
-
-  #attach({ store }: AppliedState): void {
-    this.#parts.indexFile.attach(store, {
-      whenFlushed: (done) => this.whenFlushed(done),
-      released: () => this.#compaction.run(),
-    });
-    store.listen(this.hub);
-  }
-
-  /** From the old state to the installed one, as one step: nobody may see half of it (known failure AP-02). */
-  #replaceState(state: AppliedState, { term }: SnapshotMetadata): void {
-    const old = this.#state;
-    old.lessor.demote();
-    this.#state = state;
-    this.#writeBehind = this.#writeBehindOf(state);
-    this.#compaction = this.#compactionOf(state);
-    this.#applier = this.#applierOf(state, term);
-    this.#attach(state);
-    this.hub.restored(state.store);
-    this.#parts.logStorage.flushed({
-      index: state.backend.appliedIndex as Snapshot["metadata"]["index"],
-      term,
-      confState: state.confState,
-    });
-    for (const done of this.#compactionWaits) done("LeaderChanged");
-    this.#compactionWaits.clear();
-    this.#parts.databases.discard(old.backend.storage);
-    if (this.#isStopping) return;
-    for (const peer of old.membership.members()) {
-      if (peer.id !== this.id && state.membership.member(peer.id) === undefined) this.network.removePeer(peer.id);
-    }
-    for (const peer of state.membership.members()) this.#addPeer(peer);
-    if (state.membership.isRemoved(this.id)) this.#removedFromCluster();
-    this.#compaction.run();
-    if (state.membership.clusterVersion !== null) this.#clusterVersionSet(state.membership.clusterVersion);
-    this.replayWatchers();
-  }
-
-  // --- time again
-
-  #every(intervalMs: number, run: () => void): void {
-    let timer: Timer;
-    const again = (): void => {
-      this.#timers.delete(timer);
-      if (this.#isStopping) return;
-      run();
-      timer = this.options.timers.after(intervalMs, again);
-      this.#timers.add(timer);
-    };
-    timer = this.options.timers.after(intervalMs, again);
-    this.#timers.add(timer);
-  }
-}
-
-/** For proposals of our own that are made again by themselves if they are lost. */
-const IGNORED: ProposalHandler = { applied: () => {}, failed: () => {} };
-
-/** The alarm is raised: now the write that did not fit is refused. */
-const NO_SPACE_RAISED: ProposalHandler = {
-  applied: (pending) => refuseForSpace(pending),
-  failed: (pending) => refuseForSpace(pending),
-};
-
-function refuseForSpace(pending: Pending): void {
-  if (pending.call !== null) failWith(pending.call, "NoSpace");
 }

@@ -23,7 +23,6 @@ import { AppliedState } from "./applied-state.ts";
 import type { Databases } from "./databases.ts";
 import { forceNewCluster } from "./force-new-cluster.ts";
 import { IndexFile } from "./index-file.ts";
-import type { MemberParts } from "./member.ts";
 import { RequestIds } from "./request-ids.ts";
 import { StoredLog } from "./stored-log.ts";
 
@@ -42,6 +41,22 @@ export interface World {
   readonly raftLog: Log;
   /** Size of new segments of the log; default: the log's own. */
   readonly segmentBytes?: number;
+}
+
+/** What a member is built of. */
+export interface MemberParts {
+  readonly id: bigint;
+  readonly raft: RawNode;
+  readonly logStorage: StoredLog;
+  readonly wal: Wal;
+  readonly state: AppliedState;
+  readonly databases: Databases;
+  readonly ids: RequestIds;
+  readonly indexFile: IndexFile;
+  /** Index of the newest snapshot mark in the log; 0: none. */
+  readonly markedIndex: number;
+  /** Whom to talk to before the log has said who the members are. */
+  readonly firstPeers: readonly ClusterMember[];
 }
 
 export interface OpenOptions {

@@ -113,7 +113,10 @@ export class StreamWriter {
     if (this.#pending.length > 0 && this.#around.clock.monotonicMs() - this.#tookMs > limitMs) {
       this.#lost(response, "i/o timeout");
     } else if (this.#pending.length === 0) {
-      this.#write(response, this.#encoder.linkHeartbeat);
+      const { linkHeartbeat } = this.#encoder;
+      const into = Buffer.allocUnsafe(CHUNK_HEAD_BYTES + linkHeartbeat.length + CHUNK_END_BYTES);
+      linkHeartbeat.copy(into, CHUNK_HEAD_BYTES);
+      this.#write(response, chunkOf(into, CHUNK_HEAD_BYTES + linkHeartbeat.length));
     }
   }
 
@@ -131,8 +134,8 @@ export class StreamWriter {
     do {
       size += this.#sizes[end++]!;
     } while (end < messages.length && size + this.#sizes[end]! <= STREAM_WRITE_BYTES);
-    const into = Buffer.allocUnsafe(size);
-    let at = 0;
+    const into = Buffer.allocUnsafe(CHUNK_HEAD_BYTES + size + CHUNK_END_BYTES);
+    let at = CHUNK_HEAD_BYTES;
     for (let i = this.#head; i < end; i++) at = this.#encoder.write(messages[i]!, into, at);
     this.#queuedBytes -= size;
     this.#head = end;
@@ -145,14 +148,18 @@ export class StreamWriter {
       this.#sizes.splice(0, end);
       this.#head = 0;
     }
-    return into.subarray(0, at);
+    return chunkOf(into, at);
   }
 
-  #write(response: ServerResponse, bytes: Buffer): void {
+  /** Straight to the socket: http would write the parts of a chunk apart, after a detour, which is felt per message. */
+  #write(response: ServerResponse, chunk: Buffer): void {
+    const { socket } = response;
+    // Its end is about to be told.
+    if (socket === null) return;
     if (this.#pending.length === 0) this.#tookMs = this.#around.clock.monotonicMs();
-    this.#pending.push(bytes.length);
-    this.#pendingBytes += bytes.length;
-    response.write(bytes, this.#onWritten);
+    this.#pending.push(chunk.length);
+    this.#pendingBytes += chunk.length;
+    socket.write(chunk, this.#onWritten);
   }
 
   #written(): void {
@@ -188,4 +195,15 @@ export class StreamWriter {
       "remote-peer-id": idText(this.#peer),
     };
   }
+}
+
+/** HTTP's frame around a piece of a body without a length: its size in hex, zeros in front, and a line's end on either side. */
+const CHUNK_HEAD_BYTES = 10;
+const CHUNK_END_BYTES = 2;
+
+/** `into` holds the piece in [CHUNK_HEAD_BYTES, end), with room after it for the end of the chunk. */
+function chunkOf(into: Buffer, end: number): Buffer {
+  into.write(`${(end - CHUNK_HEAD_BYTES).toString(16).padStart(8, "0")}\r\n`, 0, "latin1");
+  into.write("\r\n", end, "latin1");
+  return into.subarray(0, end + CHUNK_END_BYTES);
 }

@@ -9,7 +9,7 @@ import type { Message } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
 import { assert } from "@quorate/world";
 import type { Bootstrap } from "../bootstrap/bootstrap.ts";
-import type { MemberOptions } from "../member/member.ts";
+import type { MemberOptions } from "../member/member-options.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { PeerRequests } from "../peers/peer-requests.ts";
 import type { LeaderLink } from "../services/leader-link.ts";
