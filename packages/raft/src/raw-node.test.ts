@@ -1,8 +1,8 @@
-/** covers: RA-02, RA-04, RA-14, RA-16, RA-18, RA-19, RA-20, MB-02, MB-03, MB-16 */
+/** covers: RA-02, RA-04, RA-06, RA-14, RA-16, RA-18, RA-19, RA-20, MB-01, MB-02, MB-03, MB-16 */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type LogLevel, silentLog } from "@quorate/world";
-import { confChangeOf } from "./codec.ts";
+import { confChangeOf, encodeConfChange } from "./codec.ts";
 import { ConfChangeTransition, ConfChangeType } from "./conf-change.ts";
 import type { RaftConfig } from "./config.ts";
 import { LOCAL_APPEND_THREAD, Message, MessageType, NO_BYTES } from "./message.ts";
@@ -226,6 +226,52 @@ test("a second configuration change waits until the first is applied", () => {
   add(3n);
   const types = settle(node, storage).applied.map((entry) => entry.type);
   assert.deepEqual(types, [EntryType.ConfChange, EntryType.Normal]);
+});
+
+/** Wins an election with the vote of node 2. */
+function elect(node: RawNode, storage: MemoryLogStorage): void {
+  node.campaign();
+  settle(node, storage);
+  const vote = new Message(MessageType.VoteResp, node.id, 2n);
+  vote.term = node.term;
+  node.step(vote);
+  settle(node, storage);
+  assert.equal(node.role, Role.Leader);
+}
+
+test("a new leader takes no configuration change before it has applied what its predecessors left in its log", () => {
+  const storage = stored([1n, 2n, 3n]);
+  const add = { id: 0n, type: ConfChangeType.AddLearnerNode, nodeId: 4n, context: NO_BYTES };
+  storage.append([new Entry(EntryType.ConfChange, 1 as Term, 3 as Index, encodeConfChange(add))]);
+  storage.setHardState({ term: 1 as Term, vote: 0n, commit: 2 as Index });
+  const node = new RawNode({ ...DEFAULTS, storage });
+  elect(node, storage);
+  node.proposeConfChange({ ...add, nodeId: 5n });
+  settle(node, storage);
+  const types = storage.entries(3 as Index, 6 as Index, Number.POSITIVE_INFINITY)!.map((entry) => entry.type);
+  assert.deepEqual(types, [EntryType.ConfChange, EntryType.Normal, EntryType.Normal]);
+});
+
+test("a read asked of a leader is not answered by the same node when it leads again", () => {
+  const storage = stored([1n, 2n, 3n]);
+  const node = new RawNode({ ...DEFAULTS, storage });
+  const from2 = (type: MessageType, fields: Partial<Message>): { reads: Index[] } => {
+    node.step(Object.assign(new Message(type, 1n, 2n), { term: node.term }, fields));
+    return settle(node, storage);
+  };
+  const commitFirstOfTerm = (): void => {
+    elect(node, storage);
+    from2(MessageType.AppResp, { index: node.lastIndex });
+    assert.equal(node.committed, node.lastIndex);
+  };
+  commitFirstOfTerm();
+  node.readIndex(text("asked"));
+  const [heartbeat] = settle(node, storage).sent.filter((each) => each.type === MessageType.Heartbeat);
+  const { context } = heartbeat!;
+  from2(MessageType.Heartbeat, { term: (node.term + 1) as Term });
+  assert.equal(node.role, Role.Follower);
+  commitFirstOfTerm();
+  assert.deepEqual(from2(MessageType.HeartbeatResp, { context }).reads, []);
 });
 
 test("an illegal configuration change changes nothing, and the node goes on", () => {
