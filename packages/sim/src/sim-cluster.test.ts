@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { FAULT_KINDS } from "./scenario.ts";
 import { simulate } from "./sim-cluster.ts";
 
-const SEEDS = Number(process.env.SIM_SEEDS ?? 300);
+const SEEDS = Number(process.env.SIM_SEEDS ?? 150);
 const FIRST_SEED = Number(process.env.SIM_FIRST_SEED ?? 1);
 const STEPS = 2500;
 
