@@ -194,6 +194,15 @@ export class Invariants implements NetworkObserver {
           `${watched.name} from ${watched.committed} to ${committed}`,
         );
       }
+      // Older entries are committed with the first of the own term only (raft paper, figure 8).
+      const committedTerm = this.#logs.get(watched.id)!.termAt(committed);
+      const isCounting = role === Role.Leader && watched.role === Role.Leader && watched.term === term;
+      if (isCounting && committed > watched.committed && committedTerm !== undefined && committedTerm !== term) {
+        throw this.#verdict.broken(
+          "a leader counts copies of its own term's entries only",
+          `${watched.name}, leader of term ${term}, committed ${committedTerm}/${committed}`,
+        );
+      }
       watched.committed = committed;
       if (role !== watched.role || term !== watched.term) {
         watched.role = role;

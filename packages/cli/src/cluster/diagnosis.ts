@@ -14,6 +14,7 @@ export type FindingKind =
   | "alarm"
   | "behind"
   | "database-nearly-full"
+  | "different-data"
   | "disagreement"
   | "even-voters"
   | "foreign-endpoint"
@@ -67,6 +68,7 @@ export function diagnose(seen: Survey): Diagnosis {
   const findings = [
     ...quorumFindings(members, quorum),
     ...leaderFindings(members, quorum),
+    ...dataFindings(members),
     ...alarmFindings(members),
     ...endpointFindings(seen),
     ...memberFindings(members),
@@ -171,6 +173,24 @@ function leaderFindings(members: readonly SurveyedMember[], { needed, reachable 
   return findings;
 }
 
+/**
+ * Members that have all applied the same entries are at the same revision, or one of them has gone wrong. While they are at
+ * work they are seen at different moments, and nothing can be told.
+ */
+function dataFindings(members: readonly SurveyedMember[]): Finding[] {
+  const seen = members.flatMap((member) => {
+    const { header, raftAppliedIndex } = member.status ?? {};
+    return header === undefined ? [] : [{ member, index: raftAppliedIndex, revision: header.revision }];
+  });
+  const isSettled = new Set(seen.map(({ index }) => index)).size === 1;
+  if (!isSettled || new Set(seen.map(({ revision }) => revision)).size === 1) return [];
+  const views = seen.map(({ member, revision }) => `${nameOf(member)} ${revision}`).join(", ");
+  const text =
+    `Members have applied the same entries and are at different revisions (${views}): the data of one of them is wrong. ` +
+    "Compare etcdctl endpoint hashkv --cluster, and replace the member that differs.";
+  return [{ kind: "different-data", severity: "down", text }];
+}
+
 function alarmFindings(members: readonly SurveyedMember[]): Finding[] {
   // Every member lists the alarms of all.
   const alarms = new Map<string, Finding>();
@@ -183,7 +203,8 @@ function alarmFindings(members: readonly SurveyedMember[]): Finding[] {
       const whose = member === undefined ? `member ${BigInt(id!).toString(16)}` : nameOf(member);
       alarms.set(`${id} ${name}`, {
         kind: "alarm",
-        severity: "degraded",
+        // While one of these is raised the cluster refuses writes.
+        severity: name === "NOSPACE" || name === "CORRUPT" ? "down" : "degraded",
         text: `Alarm ${name} at ${whose}. ${remedy(name!)}`,
       });
     }

@@ -12,8 +12,8 @@
  *   something it no longer knows of, and would break the promises it gave (known as amnesia).
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 
 export interface MemberPlan {
   readonly name: string;
@@ -67,6 +67,9 @@ export function newPlanOn(ports: readonly number[]): ClusterPlan {
 export function readPlan(directory: string): ClusterPlan | null {
   const file = planFile(directory);
   if (!existsSync(file)) {
+    if (existsSync(directory) && !statSync(directory).isDirectory()) {
+      throw new PlanRefused(`${directory} is no directory; choose another --data-dir`);
+    }
     if (existsSync(directory) && readdirSync(directory).length > 0) {
       throw new PlanRefused(
         `${directory} is not empty and has no cluster.json, so it is no cluster of this command; choose another --data-dir`,
@@ -85,10 +88,21 @@ export function readPlan(directory: string): ClusterPlan | null {
 }
 
 export function writePlan(directory: string, plan: ClusterPlan): void {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const file = planFile(directory);
-  writeFileSync(`${file}.new`, `${JSON.stringify({ format: 1, ...plan }, null, 2)}\n`);
-  renameSync(`${file}.new`, file);
+  try {
+    makeDirectory(directory);
+    const file = planFile(directory);
+    writeFileSync(`${file}.new`, `${JSON.stringify({ format: 1, ...plan }, null, 2)}\n`);
+    renameSync(`${file}.new`, file);
+  } catch (error) {
+    throw new PlanRefused(`cannot use ${directory}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Not `recursive`: on a file system that takes no directories (/proc) that never returns. */
+function makeDirectory(directory: string): void {
+  if (existsSync(directory)) return;
+  makeDirectory(dirname(directory));
+  mkdirSync(directory, { mode: 0o700 });
 }
 
 /** Throws {@link PlanRefused} if what is asked for contradicts the cluster that is there, or its data is incomplete. */

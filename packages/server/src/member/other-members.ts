@@ -16,7 +16,7 @@ import { type NodeId, Role } from "@quorate/raft";
 import type { Log, Timers } from "@quorate/world";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { Consensus } from "./consensus.ts";
-import { checkForwardedChanges } from "./forwarded-change.ts";
+import { checkForwarded } from "./forwarded-proposals.ts";
 import type { Reach } from "./leadership.ts";
 import type { SnapshotExchange } from "./snapshot-exchange.ts";
 import type { StateMachine } from "./state-machine.ts";
@@ -144,7 +144,7 @@ export class OtherMembers {
     return {
       step: (message) => {
         if (state.membership.isRemoved(message.from)) return;
-        checkForwardedChanges(message);
+        checkForwarded(message);
         consensus.step(message);
       },
       receiveSnapshot: (message, path, done) => snapshots.receive(message, path, done),

@@ -2,7 +2,7 @@
  * What a started member tells the cluster: its name and client URLs, again until it is applied. Until then others count it
  * as not started, and clients may not come.
  */
-import { RaftOp } from "@quorate/api";
+import { errors, RaftOp } from "@quorate/api";
 import { ClusterMemberAttrSetRequest } from "@quorate/api/messages";
 import { idText } from "@quorate/membership";
 import type { Log } from "@quorate/world";
@@ -46,7 +46,9 @@ export class Publisher {
     },
     failed: (_pending, error) => {
       if (!this.#owner.mayPropose()) return;
-      this.#options.log.warn("failed to publish local member to cluster through raft; trying again", { error });
+      this.#options.log.warn("failed to publish local member to cluster through raft; trying again", {
+        error: errors[error].message,
+      });
       this.begin();
     },
   };

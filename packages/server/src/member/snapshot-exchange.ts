@@ -9,7 +9,7 @@
  * (known failures SN-05, SN-06). A snapshot is stepped into raft only when the state over it is ready, so installing it is
  * one step of the loop (SN-02) and a file that is of no use changes nothing.
  */
-import { encodeV2Store } from "@quorate/membership";
+import { ascending, encodeV2Store } from "@quorate/membership";
 import type { DatabaseCut } from "@quorate/mvcc";
 import {
   EMPTY_CONF_STATE,
@@ -220,6 +220,11 @@ export class SnapshotExchange {
       throw new UselessSnapshot(
         `the message speaks of index ${metadata.index} of term ${metadata.term}, its database is at ${appliedIndex} of term ${appliedTerm}`,
       );
+    }
+    const listed = state.membership.members().map(({ id }) => id);
+    const configured = [...metadata.confState.voters, ...metadata.confState.learners].sort(ascending);
+    if (listed.length !== configured.length || listed.some((id, i) => id !== configured[i])) {
+      throw new UselessSnapshot("the database is of other members than the message: it belongs to another cluster");
     }
     return state;
   }

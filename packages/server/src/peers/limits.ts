@@ -32,6 +32,8 @@ export const IDLE_CONNECTION_MS = 3_500;
 export const MESSAGE_BYTES: number = 512 * 1024 * 1024;
 /** A message posted alone is held whole while it arrives, by anyone who knows the cluster id. */
 export const POSTED_MESSAGE_BYTES: number = 64 * 1024 * 1024;
+/** All of them that are being read at one time; beyond that, 503. */
+export const POSTED_BYTES: number = 4 * POSTED_MESSAGE_BYTES;
 /** The message before the file in a snapshot's body; etcd's limit (SN-08). */
 export const SNAPSHOT_ENVELOPE_BYTES: number = 64 * 1024 * 1024;
 /** Bodies of lease requests, hash requests; etcd's limit. */

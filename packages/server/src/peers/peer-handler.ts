@@ -15,7 +15,7 @@ import { encodeMember, idText, type Member } from "@quorate/membership";
 import { decodeMessage, MalformedMessage, type Message, type NodeId } from "@quorate/raft";
 import { type HttpResponse, json, text } from "../http/endpoints.ts";
 import { headerOf, idOf, incompatibilityOf } from "./compatibility.ts";
-import { POSTED_MESSAGE_BYTES } from "./limits.ts";
+import { POSTED_BYTES, POSTED_MESSAGE_BYTES } from "./limits.ts";
 import { type HashKv, PEER_TEXTS, type PeerRequests } from "./peer-requests.ts";
 import type { PeerSurroundings, Received } from "./peer-surroundings.ts";
 import { readSmallBody } from "./small-body.ts";
@@ -46,6 +46,8 @@ export class PeerHandler {
   readonly #streams: StreamsOfPeers;
   readonly #requests: PeerRequests;
   readonly #snapshots: SnapshotReceiver;
+  /** What the messages that are being posted may take together. */
+  #reservedBytes = 0;
 
   constructor(around: PeerSurroundings, streams: StreamsOfPeers, requests: PeerRequests, snapshots: SnapshotReceiver) {
     this.#around = around;
@@ -83,11 +85,15 @@ export class PeerHandler {
     this.#allow("POST", request, respond, () => {
       const reply: Respond = (answer) => respond(withHeaders(answer, this.#clusterId()));
       if (this.#isRefused(request, reply)) return;
+      const reserved = reservationOf(request);
+      if (this.#reservedBytes + reserved > POSTED_BYTES) return reply(text(503, "too many requests\n"));
+      this.#reservedBytes += reserved;
       this.#introduceSender(request);
       const { log, local, news } = this.#around;
       readSmallBody(
         request,
         (body) => {
+          this.#reservedBytes -= reserved;
           if (body === null) {
             log.warn("failed to read Raft message", { "local-member-id": idText(local.memberId) });
             reply(text(400, "error reading raft message\n"));
@@ -395,3 +401,9 @@ function hashJson({ revision, hash, compactRevision, hashRevision }: HashKv): st
 
 /** A connection that broke; whoever waits for it hears of its end. */
 function ignoreReset(): void {}
+
+/** What the body of a posted message may take: what it says, or, if it says nothing, the most there may be. */
+function reservationOf(request: IncomingMessage): number {
+  const length = Number(request.headers["content-length"] ?? POSTED_MESSAGE_BYTES);
+  return Math.min(Number.isNaN(length) ? POSTED_MESSAGE_BYTES : length, POSTED_MESSAGE_BYTES);
+}

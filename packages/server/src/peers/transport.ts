@@ -55,6 +55,14 @@ export interface PeerTransportOptions extends LocalIdentity {
   readonly snapshotDirectory: string;
 }
 
+const SAID_BY_LEADERS: ReadonlySet<MessageType> = new Set([
+  MessageType.App,
+  MessageType.Heartbeat,
+  MessageType.Snap,
+  MessageType.Vote,
+  MessageType.PreVote,
+]);
+
 export class PeerTransport implements PeerNetwork, PeerNews {
   readonly #owner: PeerNetworkOwner;
   readonly #around: PeerSurroundings;
@@ -230,7 +238,7 @@ export class PeerTransport implements PeerNetwork, PeerNews {
       });
       return "mismatched";
     }
-    const problem = problemOf(message, via, local.memberId) ?? this.#step(message);
+    const problem = this.#strangeness(message) ?? problemOf(message, via, local.memberId) ?? this.#step(message);
     if (problem === null) return "stepped";
     log.warn("failed to process Raft message", {
       "local-member-id": idText(local.memberId),
@@ -239,6 +247,15 @@ export class PeerTransport implements PeerNetwork, PeerNews {
       error: problem,
     });
     return "refused";
+  }
+
+  /**
+   * Who is no member as far as we know may all the same lead or stand for election: it was added while we were away. So much
+   * it may say to us, and nothing else; null if it may.
+   */
+  #strangeness({ type, from }: Message): string | null {
+    if (this.#peers.has(from)) return null;
+    return SAID_BY_LEADERS.has(type) ? null : "the sender is no member of this cluster";
   }
 
   /** @internal */

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
+import { encodeRaftRequest, RaftOp } from "@quorate/api";
+import { PutRequest } from "@quorate/api/messages";
 import { encodeChange } from "@quorate/membership";
 import {
   type ConfChange,
@@ -47,4 +49,24 @@ test("a change that nobody could apply never enters the log, whoever passes it o
   assert.equal(cluster.leader.member.commitIndex, before);
   passOn(cluster, EntryType.ConfChange, encodeConfChange(good));
   assert.equal(cluster.leader.member.commitIndex, before + 1, "refused by every member alike, and no worse");
+});
+
+test("an operation that nobody could apply or knows never enters the log either", async () => {
+  const cluster = await SimulatedCluster.serving(3);
+  const before = cluster.leader.member.commitIndex;
+  const operation = (op: RaftOp, bytes: Uint8Array): Uint8Array =>
+    encodeRaftRequest(1, 1, Buffer.alloc(0), 0, op, bytes, 0, bytes.length);
+  for (const data of [
+    Buffer.from([0xff, 0xff, 0xff]),
+    operation(RaftOp.Put, Buffer.from([0x0a, 0x7f])),
+    operation(RaftOp.AuthEnable, Buffer.alloc(0)),
+    operation(5000 as RaftOp, Buffer.alloc(0)),
+  ]) {
+    assert.throws(() => passOn(cluster, EntryType.Normal, data), { kind: "MalformedMessage" });
+  }
+  cluster.advance(1000);
+  assert.equal(cluster.leader.member.commitIndex, before);
+  const put = PutRequest.encode({ key: Buffer.from("k"), value: Buffer.from("v") });
+  passOn(cluster, EntryType.Normal, operation(RaftOp.Put, put));
+  assert.equal(cluster.leader.member.commitIndex, before + 1);
 });
