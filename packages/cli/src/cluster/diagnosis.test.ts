@@ -153,3 +153,15 @@ test("if nobody says who is in the cluster, it is down", () => {
   assert.equal(seen.findings[0]!.text, "No endpoint answers: a:1 (refused).");
   assert.match(diagnose(surveyOf([], nobody)).findings[0]!.text, /learner/);
 });
+
+test("members that have applied the same and are at different revisions have gone apart", () => {
+  const at = (revision: number, raftAppliedIndex = 10): { status: Init<StatusResponse> } => ({
+    status: { raftAppliedIndex, header: { clusterId: 7n, memberId: 1n, revision, raftTerm: 2 } },
+  });
+  const seen = diagnose(surveyOf([member(1, at(7)), member(2, at(7)), member(3, at(6))]));
+  assert.equal(seen.health, "down");
+  assert.deepEqual(kinds(seen), ["different-data"]);
+  assert.match(seen.findings[0]!.text, /m1 7, m2 7, m3 6/);
+  const atWork = diagnose(surveyOf([member(1, at(7)), member(2, at(6, 9)), member(3, at(6))]));
+  assert.deepEqual(kinds(atWork), []);
+});

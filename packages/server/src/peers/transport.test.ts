@@ -6,7 +6,16 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { Entry, EntryType, type Index, LocalMessageFromPeer, Message, MessageType, type Term } from "@quorate/raft";
+import {
+  Entry,
+  EntryType,
+  type Index,
+  LocalMessageFromPeer,
+  Message,
+  MessageType,
+  messageTypeName,
+  type Term,
+} from "@quorate/raft";
 import { ESTABLISHED, type LogLine, PeerNode, type PeerNodeOptions } from "../testing/peer-node.ts";
 import { STREAM_BACKLOG_BYTES, STREAM_QUEUE_BYTES } from "./limits.ts";
 import { encodeFrame } from "./message-frames.ts";
@@ -129,6 +138,20 @@ test("a message to nobody, and one that finds the queue full, costs nothing but 
   await a.until("one is dropped", () => a.unreachable.length > 0);
   assert.equal(a.logged("dropped internal Raft message since sending buffer is full").length, 1);
   silent.close();
+});
+
+// covers: RA-14
+test("who is no member as far as we know may say what a leader or a candidate says, and nothing else", async () => {
+  const [, b] = await pair();
+  const said = (type: MessageType): string => b.transport.received(new Message(type, 2n, 0xabcn), null);
+  for (const type of [MessageType.App, MessageType.Heartbeat, MessageType.Vote, MessageType.PreVote]) {
+    assert.equal(said(type), "stepped", messageTypeName(type));
+  }
+  for (const type of [MessageType.Prop, MessageType.TimeoutNow, MessageType.AppResp, MessageType.ReadIndex]) {
+    assert.equal(said(type), "refused", messageTypeName(type));
+  }
+  assert.equal(b.stepped.length, 4);
+  assert.equal(b.logged("failed to process Raft message")[0]!.fields.error, "the sender is no member of this cluster");
 });
 
 // covers: RA-14, MB-06
