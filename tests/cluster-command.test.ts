@@ -11,7 +11,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { PutRequest, PutResponse, RangeRequest, RangeResponse } from "@quorate/api/messages";
-import { freePort, isInstalled, runQuorate, sleep } from "./harness/processes.ts";
+import { freePort } from "../packages/server/src/testing/ports.ts";
+import { isInstalled, runQuorate, sleep } from "./harness/processes.ts";
 import { Calls } from "./harness/rpc.ts";
 
 const MAIN = join(import.meta.dirname, "../packages/cli/src/main.ts");

@@ -15,8 +15,9 @@ import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { PutRequest, RangeRequest, RangeResponse } from "@quorate/api/messages";
 import { StatusCode } from "@quorate/rpc";
+import { freePort } from "../packages/server/src/testing/ports.ts";
 import { Etcdctl } from "./harness/etcdctl.ts";
-import { freePort, isInstalled, runQuorate, ServerProcess, sleep } from "./harness/processes.ts";
+import { isInstalled, runQuorate, ServerProcess, sleep } from "./harness/processes.ts";
 import { Calls } from "./harness/rpc.ts";
 
 describe("HTTP/1.1 on the client port", () => {

@@ -32,7 +32,8 @@ import {
   WatchResponse,
 } from "@quorate/api/messages";
 import { RpcError } from "@quorate/rpc";
-import { freePort, ServerProcess, sleep } from "./harness/processes.ts";
+import { freePort } from "../packages/server/src/testing/ports.ts";
+import { ServerProcess, sleep } from "./harness/processes.ts";
 import { Calls, send } from "./harness/rpc.ts";
 
 const SEED = Number(process.env.QUORATE_KILL_SEED ?? Date.now() % 2 ** 31);

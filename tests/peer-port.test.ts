@@ -8,8 +8,9 @@ import { Message, MessageType } from "../packages/raft/src/index.ts";
 import { PeerClient } from "../packages/server/src/peers/peer-client.ts";
 import { CLUSTER_ID, ESTABLISHED, PeerNode } from "../packages/server/src/testing/peer-node.ts";
 import { askPort, type PortRequest, peerHeaders } from "../packages/server/src/testing/peer-port.ts";
+import { freePort } from "../packages/server/src/testing/ports.ts";
 import { MachineTimers } from "../packages/server/src/world/clock.ts";
-import { freePort, isInstalled, ServerProcess } from "./harness/processes.ts";
+import { isInstalled, ServerProcess } from "./harness/processes.ts";
 
 const etcd = process.env.ETCD ?? "etcd";
 /** What a proxy between us might change, and what tells the two programs apart. */

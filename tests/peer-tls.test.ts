@@ -9,7 +9,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { PutRequest, PutResponse, RangeRequest, RangeResponse } from "@quorate/api/messages";
-import { freePort, isInstalled, ServerProcess, sleep } from "./harness/processes.ts";
+import { freePort } from "../packages/server/src/testing/ports.ts";
+import { isInstalled, ServerProcess, sleep } from "./harness/processes.ts";
 import { Calls } from "./harness/rpc.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "quorate-peer-tls-"));

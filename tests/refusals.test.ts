@@ -34,7 +34,8 @@ import {
   WatchRequest,
   WatchResponse,
 } from "@quorate/api/messages";
-import { freePort, isInstalled, type ProcessEnd, runQuorate, ServerProcess, sleep } from "./harness/processes.ts";
+import { freePort } from "../packages/server/src/testing/ports.ts";
+import { isInstalled, type ProcessEnd, runQuorate, ServerProcess, sleep } from "./harness/processes.ts";
 import { Calls, send } from "./harness/rpc.ts";
 
 describe("the process", () => {

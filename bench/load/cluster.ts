@@ -5,11 +5,12 @@
 import type { ChildProcess } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { freePort } from "../../packages/server/src/testing/ports.ts";
 import { callOnce } from "./call-once.ts";
 import { sleep } from "./closed-loop.ts";
 import { type MemberStatus, memberStatus } from "./member-status.ts";
 import { memberAddRequest, memberRemoveRequest, PATHS } from "./requests.ts";
-import { answers, cpuSecondsOf, dataRoot, freePort, type ServerKind, spawnServer } from "./servers.ts";
+import { answers, cpuSecondsOf, dataRoot, type ServerKind, spawnServer } from "./servers.ts";
 
 const MEMBERS = 3;
 const READY_MS = 60_000;

@@ -11,7 +11,7 @@
  * tells anyone. That needs no packet filter in the kernel, and it cuts one direction only.
  */
 import { execFileSync } from "node:child_process";
-import { freePort } from "./processes.ts";
+import { freePort } from "../../packages/server/src/testing/ports.ts";
 
 export interface Network {
   addHost(): Promise<Host>;

@@ -4,9 +4,9 @@
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../packages/server/src/testing/ports.ts";
 
 export const MAIN: string = join(import.meta.dirname, "../../packages/cli/src/main.ts");
 const READY_MS = 20_000;
@@ -173,16 +173,6 @@ export function runQuorate(
     child.once("close", (code, signal) => {
       clearTimeout(timer);
       resolve({ code: code ?? signal!, stdout, stderr });
-    });
-  });
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
     });
   });
 }

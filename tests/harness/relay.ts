@@ -4,8 +4,8 @@
  * TCP makes of a lost packet is a stall of its connection, so stalls stand for losses.
  */
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { freePort } from "../../packages/server/src/testing/ports.ts";
 import type { Host, Network } from "./network.ts";
-import { freePort } from "./processes.ts";
 
 export interface Weather {
   /** Every chunk of bytes takes this long, plus up to `jitterMs`. Order is kept. */

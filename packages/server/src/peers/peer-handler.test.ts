@@ -12,6 +12,7 @@ import {
 import { encodeMessage, type Index, Message, MessageType, type Term } from "@quorate/raft";
 import { CLUSTER_ID, PeerNode } from "../testing/peer-node.ts";
 import { askPort, type PortRequest, peerHeaders } from "../testing/peer-port.ts";
+import { freePort } from "../testing/ports.ts";
 import { MachineTimers } from "../world/clock.ts";
 import { encodeFrame } from "./message-frames.ts";
 import { PeerClient } from "./peer-client.ts";
@@ -60,10 +61,7 @@ const requests: PeerRequests = {
 let node: PeerNode;
 let port = 0;
 before(async () => {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  port = (probe.address() as AddressInfo).port;
-  await new Promise((resolve) => probe.close(resolve));
+  port = await freePort();
   node = await PeerNode.start({ id: 0xabn, port, requests });
   node.transport.addPeer(5n, ["http://127.0.0.1:1"]);
   node.removed.add(6n);

@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -10,6 +9,7 @@ import { Message, MessageType, type Term } from "@quorate/raft";
 import { type PeerTlsConfig, peerListenProblem, peerTlsOf } from "../config/peer-tls.ts";
 import { parseUrls } from "../config/urls.ts";
 import { PeerNode } from "../testing/peer-node.ts";
+import { freePort } from "../testing/ports.ts";
 import { MachineTimers } from "../world/clock.ts";
 import { checkDialler } from "./peer-certificates.ts";
 import { PeerClient } from "./peer-client.ts";
@@ -77,12 +77,8 @@ function tlsOf(name: string, more: Partial<PeerTlsConfig> = {}): PeerTlsConfig {
 }
 
 async function start(id: bigint, tls: PeerTlsConfig): Promise<PeerNode> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
   const versionBody = (): string => '{"etcdserver":"3.7.1"}';
-  const node = await PeerNode.start({ id, port, tls, requests: { versionBody } });
+  const node = await PeerNode.start({ id, port: await freePort(), tls, requests: { versionBody } });
   nodes.push(node);
   return node;
 }

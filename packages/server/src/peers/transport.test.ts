@@ -17,6 +17,7 @@ import {
   type Term,
 } from "@quorate/raft";
 import { ESTABLISHED, type LogLine, PeerNode, type PeerNodeOptions } from "../testing/peer-node.ts";
+import { freePort } from "../testing/ports.ts";
 import { STREAM_BACKLOG_BYTES, STREAM_QUEUE_BYTES } from "./limits.ts";
 import { encodeFrame } from "./message-frames.ts";
 
@@ -29,16 +30,6 @@ async function start(options: Partial<PeerNodeOptions> & { id: bigint }): Promis
   const node = await PeerNode.start({ port: await freePort(), ...options });
   nodes.push(node);
   return node;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as AddressInfo;
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 async function pair(): Promise<[PeerNode, PeerNode]> {
