@@ -52,6 +52,7 @@ class Bench implements ConsensusOwner, DurableLog {
   readonly saves: Save[] = [];
   readonly events: string[] = [];
   readonly sent: Message[] = [];
+  isStorageBehind = false;
   onApply: (entry: Entry) => void = () => {};
   failure: Error | null = null;
   readonly installs: (() => void)[] = [];
@@ -686,4 +687,60 @@ test("a member that passed on a request hears of the commit at once, because som
   bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(2) });
   bench.step(MessageType.AppResp, 3n, { term: term(1), index: index(2) });
   assert.deepEqual([appendsTo(bench, 2n), appendsTo(bench, 3n)], [["a@1", "@2"], ["a@1"]]);
+});
+
+test("while storage is behind, proposals wait, its own and passed on ones, and none is refused", () => {
+  const bench = leadThree();
+  bench.step(MessageType.AppResp, 2n, { term: term(1), index: index(1) });
+  bench.events.length = 0;
+  bench.isStorageBehind = true;
+  bench.propose("a");
+  const entry = new Entry(EntryType.Normal, term(0), index(0), Buffer.from("b"));
+  bench.step(MessageType.Prop, 2n, { entries: [entry] });
+  bench.turn();
+  assert.deepEqual([bench.events, bench.dropped], [[], []]);
+  bench.isStorageBehind = false;
+  bench.consensus.resume();
+  bench.turn();
+  while (bench.saves.length > 0) bench.durable();
+  assert.deepEqual(bench.events, ["save ba", "durable"]);
+});
+
+test("while storage is behind, a follower saves no entries and acknowledges none, but votes", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  bench.step(MessageType.Heartbeat, 2n, { term: term(1) });
+  bench.durable();
+  bench.isStorageBehind = true;
+  const entry = new Entry(EntryType.Normal, term(1), index(1), Buffer.from("a"));
+  bench.step(MessageType.App, 2n, { term: term(1), entries: [entry] });
+  bench.turn();
+  assert.deepEqual([bench.saves.length, bench.sent.filter((each) => each.type === MessageType.AppResp)], [0, []]);
+  bench.consensus.forgetLeader();
+  bench.step(MessageType.Vote, 3n, { term: term(2), logTerm: term(1), index: index(1) });
+  bench.turn();
+  assert.equal(bench.saves[0]?.hardState?.vote, 3n);
+  bench.durable();
+  assert.deepEqual(
+    bench.sent.filter((each) => each.type === MessageType.VoteResp).map((each) => [each.to, each.reject]),
+    [[3n, false]],
+  );
+});
+
+test("a follower goes on with what it held back when storage has caught up", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  bench.step(MessageType.Heartbeat, 2n, { term: term(1) });
+  bench.durable();
+  bench.isStorageBehind = true;
+  const entry = new Entry(EntryType.Normal, term(1), index(1), Buffer.from("a"));
+  bench.step(MessageType.App, 2n, { term: term(1), entries: [entry] });
+  bench.turn();
+  bench.isStorageBehind = false;
+  bench.consensus.resume();
+  bench.turn();
+  bench.durable();
+  const answers = bench.sent.filter((each) => each.type === MessageType.AppResp);
+  assert.deepEqual(
+    answers.map((each) => each.index),
+    [1],
+  );
 });

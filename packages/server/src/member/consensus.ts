@@ -15,7 +15,9 @@
  *  - entries are applied only when committed, and a single voter commits only what is durable (AP-06);
  *  - each read round has an id of its own, never used again (RA-05), and only reads that were waiting when the round
  *    began may use its answer;
- *  - a failed write is reported once to the owner, which ends the process (WA-08).
+ *  - a failed write is reported once to the owner, which ends the process (WA-08);
+ *  - while storage is too far behind what was applied, nothing more is taken into the log, from clients or from the leader:
+ *    they wait, so that memory has a bound and nobody is refused for the disk's being slow. Votes are saved regardless.
  *
  * Synchronous but for the log's answer; knows nothing of what entries mean.
  */
@@ -75,6 +77,8 @@ export interface ConsensusOwner {
    * both are durable; nothing is saved or applied in between.
    */
   installSnapshot(snapshot: Snapshot, hardState: HardState, done: () => void): void;
+  /** What is applied already is more than storage has been able to take; when it has, {@link Consensus.resume} is called. */
+  readonly isStorageBehind: boolean;
   /** The log could not be written: end the process. */
   logFailed(error: Error): void;
   /** Everything of this turn is done: let answers out. */
@@ -118,6 +122,8 @@ export class Consensus {
   #hasSent = false;
 
   #proposals: Proposal[] = [];
+  /** Proposals of other members that wait for storage. */
+  #forwarded: Message[] = [];
   /** Changes of the configuration that wait for a leader to be known. */
   #confChanges: { readonly change: ConfChange; readonly isWanted: () => boolean }[] = [];
   #isTurnScheduled = false;
@@ -245,13 +251,21 @@ export class Consensus {
   step(message: Message): void {
     if (this.#isStopped) return;
     this.#commitNews.received(message);
+    if (message.type === MessageType.Prop && this.#owner.isStorageBehind) {
+      this.#forwarded.push(message);
+      return;
+    }
+    this.#stepPeer(message);
+    this.#schedule();
+  }
+
+  #stepPeer(message: Message): void {
     try {
       this.#raft.step(message);
     } catch (error) {
       if (!(error instanceof UnknownPeer || error instanceof LocalMessageFromPeer)) throw error;
       this.#log.debug("dropped a message from a peer", { from: message.from.toString(16), error });
     }
-    this.#schedule();
   }
 
   /** True if raft has taken up the snapshot at this index and is about to hand it to the owner. */
@@ -335,10 +349,18 @@ export class Consensus {
     this.#turn();
   }
 
+  /** Storage has caught up: what was held back for it goes on. */
+  resume(): void {
+    if (this.#isStopped) return;
+    for (const message of this.#forwarded.splice(0)) this.#stepPeer(message);
+    this.#schedule();
+  }
+
   /** Fails what waits. Nothing is proposed or applied afterwards. */
   stop(): void {
     this.#isStopped = true;
     this.#proposals = [];
+    this.#forwarded = [];
     this.#confChanges = [];
     this.#reads.failAll("Stopped");
   }
@@ -376,7 +398,8 @@ export class Consensus {
   /** Applying may have answered someone who at once asked for more. */
   #hasNews(): boolean {
     if (this.#isStopped) return false;
-    const isWaiting = this.#proposals.length > 0 || this.#confChanges.length > 0 || this.#reads.mayBegin;
+    const mayPropose = this.#proposals.length > 0 && !this.#owner.isStorageBehind;
+    const isWaiting = mayPropose || this.#confChanges.length > 0 || this.#reads.mayBegin;
     return (isWaiting && this.#leader !== NO_NODE) || this.#raft.hasReady();
   }
 
@@ -385,7 +408,7 @@ export class Consensus {
       if (!isWanted()) continue;
       if (!isTaken(() => this.#raft.proposeConfChange(change))) this.#owner.changeDropped(change);
     }
-    if (this.#proposals.length === 0) return;
+    if (this.#proposals.length === 0 || this.#owner.isStorageBehind) return;
     const proposals = this.#proposals;
     this.#proposals = [];
     const datas: Uint8Array[] = [];
@@ -460,7 +483,7 @@ export class Consensus {
 
   /** Hands the log everything raft asked for since the last write, as one write; a snapshot is a step of its own. */
   #pumpAppends(): void {
-    while (!this.#isSaving && this.#appends.length > 0) {
+    while (!this.#isSaving && this.#appends.length > 0 && !this.#mustHoldAppends()) {
       const messages = this.#takeAppends();
       const hardState = lastHardState(messages) ?? this.#loggedHardState;
       const { term, vote } = this.#loggedHardState;
@@ -479,6 +502,17 @@ export class Consensus {
       if (snapshot === null) this.#wal.save(joinedEntries(messages), hardState, this.#onSaved);
       else this.#owner.installSnapshot(snapshot, hardState, () => this.#installed(snapshot));
     }
+  }
+
+  /**
+   * What the leader sends is more than storage takes: unsaved it is not acknowledged, and the leader sends no more than may
+   * be in flight. A leader's own entries are held back before they are proposed, and a new term or vote is never held.
+   */
+  #mustHoldAppends(): boolean {
+    if (this.#role === Role.Leader || !this.#owner.isStorageBehind) return false;
+    const { term, vote } = lastHardState(this.#appends) ?? this.#loggedHardState;
+    const changesVote = term !== this.#loggedHardState.term || vote !== this.#loggedHardState.vote;
+    return !changesVote && this.#appends[0]!.snapshot === null;
   }
 
   /** Everything up to the next snapshot, or that snapshot alone. */

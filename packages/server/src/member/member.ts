@@ -146,7 +146,10 @@ export class Member implements ConsensusOwner {
         termBegan: (term) => this.#duties.termBegan(term),
         hardStateForMark: () => this.#consensus.hardStateForMark,
         neededIndex: () => this.#others.neededIndex,
-        flushed: () => owner.flush(),
+        flushed: () => {
+          this.#consensus.resume();
+          owner.flush();
+        },
         failed,
       },
     );
@@ -480,6 +483,10 @@ export class Member implements ConsensusOwner {
       done();
       log.info("applied snapshot", { "applied-index": metadata.index, "took-ms": clock.monotonicMs() - startedMs });
     });
+  }
+
+  get isStorageBehind(): boolean {
+    return this.#state.isStorageBehind;
   }
 
   logFailed(error: Error): void {

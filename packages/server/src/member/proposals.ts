@@ -54,8 +54,6 @@ const MAX_APPLY_LAG = 5000;
 const MAX_PENDING_PROPOSALS = 200_000;
 /** Below what raft lets wait for commitment (open-member.ts), so that who is refused hears of it instead of waiting. */
 const MAX_PENDING_BYTES = 192 * 1024 * 1024;
-/** Beyond this much unflushed state writes are refused until the disk has caught up. */
-const MAX_UNFLUSHED_BYTES = 512 * 1024 * 1024;
 const NO_USER = new Uint8Array(0);
 const LOW_48_BITS = 0xffff_ffff_ffffn;
 
@@ -202,11 +200,10 @@ export class Proposals {
   #refusal(op: RaftOp, idLow: number, operationBytes: number, isOwn: boolean): ErrorKind | null {
     if (this.#isStopped) return "Stopped";
     if (isOwn) return null;
-    const { ids, consensus, state } = this.#parts;
+    const { ids, consensus } = this.#parts;
     if (consensus.commitIndex - consensus.appliedIndex > MAX_APPLY_LAG) return "TooManyRequests";
     if (this.#pending.count >= MAX_PENDING_PROPOSALS) return "TooManyRequests";
     if (this.#pending.sizeBytes > MAX_PENDING_BYTES) return "TooManyRequests";
-    if (state.backend.unflushedBytes > MAX_UNFLUSHED_BYTES) return "TooManyRequests";
     return raftRequestSize(ids.high, idLow, 0, 0, op, operationBytes) > this.#limitBytes ? "RequestTooLarge" : null;
   }
 

@@ -132,6 +132,11 @@ export class StateMachine {
     return this.#applier.term;
   }
 
+  /** No more should be taken into the log until `flushed` is heard. */
+  get isStorageBehind(): boolean {
+    return this.#writeBehind.isBehind;
+  }
+
   /** Committed entries in order, each once. */
   apply(entries: readonly Entry[]): void {
     const { clock, slowApplyMs, log } = this.#options;

@@ -60,6 +60,8 @@ export interface WriteBehindOwner {
 
 /** Unflushed state beyond this is flushed at once, whatever the interval says. */
 const FLUSH_BYTES = 16 * 1024 * 1024;
+/** Beyond this much unflushed state nothing more is taken into the log until a flush has ended: the bound on its memory. */
+const BEHIND_BYTES = 128 * 1024 * 1024;
 /**
  * Entries may be large, so both cuts also count bytes: what a start has to read and apply again, and what the log keeps in
  * memory, must not grow with the size of values.
@@ -97,6 +99,11 @@ export class WriteBehind {
   /** On the clock: when the last flush began; 0 before the first. */
   get lastFlushMs(): number {
     return this.#startedMs;
+  }
+
+  /** Applied state outgrows what storage can take. */
+  get isBehind(): boolean {
+    return this.#parts.backend.unflushedBytes > BEHIND_BYTES;
   }
 
   /** Entries of so many data bytes were applied, or state has changed otherwise: flushes now if much has gathered. */
@@ -161,8 +168,9 @@ export class WriteBehind {
       for (const done of this.#flushing.splice(0)) done();
       this.#cutLog();
       if (this.#waiters.length > 0) this.#flush();
-      // The timer may have come while the disk worked. Nothing else may ever be applied, and others may need a snapshot.
-      else if (backend.appliedIndex > backend.flushedIndex) this.#flushLater();
+      // The timer may have come while the disk worked. Nothing else may ever be applied, others may need a snapshot, and
+      // consensus may be waiting for room.
+      else if (backend.appliedIndex > backend.flushedIndex || backend.unflushedCount > 0) this.#flushLater();
       this.#owner.flushed(this.#options.clock.monotonicMs() - startedMs, this.#flushedMetadata());
     });
   }
