@@ -1,0 +1,2 @@
+/** Who may do what: users, roles and permissions as the log says, and the tokens that stand for a user. */
+export type { Identity, Login, Tokens } from "./tokens.ts";
