@@ -104,15 +104,17 @@ export class Backend {
 
   /** Records, drops and table changes that are not durable yet, those in flight included. */
   get unflushedCount(): number {
-    return (
-      this.#recordCount +
-      this.#flushingRecordCount +
-      this.#drops.length +
-      this.#flushingDrops.length +
-      this.#openChanges.count +
-      this.#sealedChanges.count +
-      this.#flushingChangeCount
-    );
+    return this.#recordCount + this.#flushingRecordCount + this.unflushedDrops + this.unflushedChanges;
+  }
+
+  /** Dropped records among them. */
+  get unflushedDrops(): number {
+    return this.#drops.length + this.#flushingDrops.length;
+  }
+
+  /** Table changes among them. */
+  get unflushedChanges(): number {
+    return this.#openChanges.count + this.#sealedChanges.count + this.#flushingChangeCount;
   }
 
   /** Memory they take. */
@@ -120,7 +122,7 @@ export class Backend {
     return (
       this.#log.endPosition -
       this.#log.flushedPosition +
-      (this.#drops.length + this.#flushingDrops.length) * DROP_BYTES +
+      this.unflushedDrops * DROP_BYTES +
       this.#openChanges.sizeBytes +
       this.#sealedChanges.sizeBytes +
       this.#flushingChangeBytes

@@ -8,9 +8,14 @@ export interface CompactionOptions {
   readonly sleepMs: number;
   readonly timers: Timers;
   readonly log: Log;
+  /** False while storage has not taken what earlier slices removed. */
+  readonly hasRoom: () => boolean;
   /** A slice was done: what it removed is to be flushed. */
   readonly stepped: () => void;
 }
+
+/** How soon storage is asked again whether it has room. */
+const ROOM_MS = 20;
 
 export class CompactionDriver {
   readonly #store: Store;
@@ -36,6 +41,10 @@ export class CompactionDriver {
 
   readonly #step = (): void => {
     if (this.#isStopped) return;
+    if (!this.#options.hasRoom()) {
+      this.#options.timers.after(ROOM_MS, this.#step);
+      return;
+    }
     const hasMore = this.#store.compactionStep(this.#options.batchLimit);
     this.#options.stepped();
     if (hasMore) {

@@ -253,6 +253,7 @@ export class StateMachine {
       sleepMs: compactionSleepMs,
       timers,
       log,
+      hasRoom: () => this.#writeBehind.takesDrops,
       stepped: () => this.#writeBehind.applied(0),
     });
   }

@@ -60,8 +60,14 @@ export interface WriteBehindOwner {
 
 /** Unflushed state beyond this is flushed at once, whatever the interval says. */
 const FLUSH_BYTES = 16 * 1024 * 1024;
-/** Beyond this much unflushed state nothing more is taken into the log until a flush has ended: the bound on its memory. */
+/**
+ * Beyond this much unflushed state nothing more is taken into the log until a flush has ended, and no more is dropped. That
+ * bounds memory, and the transaction: LMDB commits at most 131,071 changed pages at once, records fill theirs one after the
+ * other, but a dropped record or a changed key may cost a page of its own.
+ */
 const BEHIND_BYTES = 128 * 1024 * 1024;
+const BEHIND_CHANGES = 24_000;
+const BEHIND_DROPS = 48_000;
 /**
  * Entries may be large, so both cuts also count bytes: what a start has to read and apply again, and what the log keeps in
  * memory, must not grow with the size of values.
@@ -103,7 +109,13 @@ export class WriteBehind {
 
   /** Applied state outgrows what storage can take. */
   get isBehind(): boolean {
-    return this.#parts.backend.unflushedBytes > BEHIND_BYTES;
+    const { unflushedBytes, unflushedChanges } = this.#parts.backend;
+    return unflushedBytes > BEHIND_BYTES || unflushedChanges > BEHIND_CHANGES;
+  }
+
+  /** Whether storage can take what a slice of a compaction removes. */
+  get takesDrops(): boolean {
+    return this.#parts.backend.unflushedDrops <= BEHIND_DROPS;
   }
 
   /** Entries of so many data bytes were applied, or state has changed otherwise: flushes now if much has gathered. */
