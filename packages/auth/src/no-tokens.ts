@@ -1,0 +1,30 @@
+/** What `--auth-token=` asks for: nobody can log in, and whatever is presented as a token is none. */
+import type { Identity, Login, Tokens } from "./tokens.ts";
+
+export class NoTokens implements Tokens {
+  nonce(): string {
+    return "";
+  }
+
+  loggedIn(): void {}
+
+  issue(_login: Login, done: (token: string | null) => void): void {
+    done(null);
+  }
+
+  known(): Identity | undefined {
+    return undefined;
+  }
+
+  resolve(_token: string, done: (identity: Identity | null) => void): void {
+    done(null);
+  }
+
+  applied(): void {}
+
+  dropUser(): void {}
+
+  dropAll(): void {}
+
+  expire(): void {}
+}
