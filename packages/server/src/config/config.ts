@@ -4,6 +4,7 @@
  * reads flags or the environment again.
  */
 
+import { type AuthTokenConfig, parseAuthToken } from "./auth-token.ts";
 import { type ClusterMember, parseClusterMap } from "./cluster-map.ts";
 import { ConfigError, isTrue, type Settings } from "./command-line.ts";
 import { parseDurationMs } from "./duration.ts";
@@ -60,6 +61,9 @@ export interface Config {
   readonly keepaliveTimeoutMs: number;
   readonly tls: TlsConfig | null;
   readonly peerTls: PeerTlsConfig | null;
+  readonly authToken: AuthTokenConfig;
+  /** As configured: what bcrypt does not take means its default. */
+  readonly bcryptCostConfigured: number;
   readonly cors: readonly string[];
   readonly hostWhitelist: readonly string[];
   readonly extensiveMetrics: boolean;
@@ -221,6 +225,8 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     keepaliveTimeoutMs: duration("grpc-keepalive-timeout"),
     tls,
     peerTls,
+    authToken: refusing(() => parseAuthToken(text("auth-token"), number("auth-token-ttl"))),
+    bcryptCostConfigured: number("bcrypt-cost"),
     cors: list(text("cors")),
     hostWhitelist: list(text("host-whitelist")),
     extensiveMetrics: text("metrics") === "extensive",

@@ -238,9 +238,9 @@ export const FLAGS: readonly Flag[] = [
   flag("cors", "list", "*", "built", "Origins allowed."),
   flag("host-whitelist", "list", "*", "built", "Host names allowed on plain HTTP."),
   // Auth
-  flag("auth-token", "string", "simple", "later", "Token kind."),
-  flag("bcrypt-cost", "unsigned", "10", "later", "Cost of password hashes."),
-  flag("auth-token-ttl", "unsigned", "300", "later", "Seconds a simple token lives."),
+  flag("auth-token", "string", "simple", "built", "Token kind: simple, jwt,OPTION=VALUE,..., or nothing."),
+  flag("bcrypt-cost", "unsigned", "10", "built", "Cost of password hashes, 4 to 31."),
+  flag("auth-token-ttl", "unsigned", "300", "built", "Seconds a simple token lives unused."),
   // Profiling, metrics
   flag("enable-pprof", "boolean", "false", "later", "Serve profiles."),
   flag("metrics", "string", "basic", "built", "basic or extensive."),
