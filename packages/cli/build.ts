@@ -15,6 +15,7 @@ await build({
     quorate: join(import.meta.dirname, "src/main.ts"),
     "lmdb-worker": join(root, "packages/mvcc/src/backend/lmdb-worker.ts"),
     "lmdb-snapshot-worker": join(root, "packages/mvcc/src/backend/lmdb-snapshot-worker.ts"),
+    "password-worker": join(root, "packages/server/src/auth/password-worker.ts"),
   },
   outdir,
   bundle: true,
@@ -26,6 +27,6 @@ await build({
   minifySyntax: true,
   minifyWhitespace: true,
   legalComments: "none",
-  external: ["lmdb", "yaml"],
+  external: ["bcryptjs", "jose", "lmdb", "yaml"],
   logLevel: "warning",
 });
