@@ -33,8 +33,8 @@ export interface SimpleTokensOptions {
   readonly random: Random;
   /** How long a token lives without being used; etcd's default is 300,000. */
   readonly ttlMs: number;
-  /** Of the last entry applied here. */
-  readonly appliedIndex: number;
+  /** Of the last entry applied here, if any; {@link SimpleTokens.applied} tells of later ones. */
+  readonly appliedIndex?: number;
   /** For tests. */
   readonly tokensMax?: number;
 }
@@ -52,7 +52,7 @@ export class SimpleTokens implements Tokens {
   readonly #held = new Map<string, Held>();
   readonly #waiting: WaitingTokens;
 
-  constructor({ clock, random, ttlMs, appliedIndex, tokensMax = TOKENS_MAX }: SimpleTokensOptions) {
+  constructor({ clock, random, ttlMs, appliedIndex = 0, tokensMax = TOKENS_MAX }: SimpleTokensOptions) {
     this.#clock = clock;
     this.#random = random;
     this.#ttlMs = ttlMs;
