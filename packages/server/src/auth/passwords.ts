@@ -13,7 +13,8 @@
  * What is remembered of a right password is a digest of it together with the user and the stored hash, under a key that
  * only this process has ever had: a changed password is another entry, and memory shows nobody's password.
  *
- * The thread is started when it is first needed and ended when nobody has asked for a while: it costs 15 MB.
+ * The thread is started when it is first needed, for it costs 20 MB, and ended when nobody has asked for a while, which
+ * gives a part of that back.
  *
  * Passwords go to no log and into no error.
  */
