@@ -56,11 +56,14 @@ test("what writes keys or leases is checked against the quota first", () => {
 test("nothing but health, logging in and the state of auth is open to everyone once auth is on", () => {
   const open = methods.filter((row) => row.permission === "none").map((row) => row.path);
   assert.deepEqual(open, [
-    "/etcdserverpb.Auth/AuthStatus",
     "/etcdserverpb.Auth/Authenticate",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
     "/grpc.health.v1.Health/List",
   ]);
+  const onlyValid = methods.filter((row) => row.permission === "validIfAny").map((row) => row.path);
+  assert.deepEqual(onlyValid, ["/etcdserverpb.Auth/AuthStatus"]);
+  const byParts = methods.filter((row) => row.permission === "byParts").map((row) => row.path);
+  assert.ok(byParts.every((path) => /^\/v3(lock|election)pb\./.test(path)));
   assert.equal(methodsByPath.get("/etcdserverpb.KV/Compact")?.permission, "root");
 });

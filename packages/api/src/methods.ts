@@ -8,7 +8,9 @@ export type MethodKind = "unary" | "serverStream" | "bidi";
 
 /**
  * What a caller needs once auth is on:
- *  - none: nothing;
+ *  - none: nothing, and nobody looks at what is presented;
+ *  - validIfAny: nothing, but a token that is presented must be good;
+ *  - byParts: nothing of its own: it is made of calls of other methods under the caller's name, and needs what those need;
  *  - identity: any valid token or certificate user;
  *  - root: a user with the role root;
  *  - rootOrSelf: root, or a question about the caller's own user, or a role the caller has;
@@ -19,6 +21,8 @@ export type MethodKind = "unary" | "serverStream" | "bidi";
  */
 export type PermissionClass =
   | "none"
+  | "validIfAny"
+  | "byParts"
   | "identity"
   | "root"
   | "rootOrSelf"
@@ -130,7 +134,7 @@ export const methods: readonly MethodRow[] = [
 
   authRow("AuthEnable", "enable", "root"),
   authRow("AuthDisable", "disable", "root"),
-  authRow("AuthStatus", "status", "none"),
+  authRow("AuthStatus", "status", "validIfAny"),
   row("etcdserverpb.Auth", "Authenticate", ["/v3/auth/authenticate"], "none"),
   authRow("UserAdd", "user/add", "root"),
   authRow("UserGet", "user/get", "rootOrSelf"),
@@ -146,18 +150,17 @@ export const methods: readonly MethodRow[] = [
   authRow("RoleGrantPermission", "role/grant", "root"),
   authRow("RoleRevokePermission", "role/revoke", "root"),
 
-  // Locks and elections are made of ranges, txns and watches under the caller's name, and need what those need.
-  row(LOCK, "Lock", ["/v3/lock/lock"], "keys"),
-  row(LOCK, "Unlock", ["/v3/lock/unlock"], "keys"),
-  row(ELECTION, "Campaign", ["/v3/election/campaign"], "keys"),
-  row(ELECTION, "Proclaim", ["/v3/election/proclaim"], "keys"),
-  row(ELECTION, "Leader", ["/v3/election/leader"], "keys"),
-  row(ELECTION, "Observe", ["/v3/election/observe"], "keys", {
+  row(LOCK, "Lock", ["/v3/lock/lock"], "byParts"),
+  row(LOCK, "Unlock", ["/v3/lock/unlock"], "byParts"),
+  row(ELECTION, "Campaign", ["/v3/election/campaign"], "byParts"),
+  row(ELECTION, "Proclaim", ["/v3/election/proclaim"], "byParts"),
+  row(ELECTION, "Leader", ["/v3/election/leader"], "byParts"),
+  row(ELECTION, "Observe", ["/v3/election/observe"], "byParts", {
     kind: "serverStream",
     request: "LeaderRequest",
     response: "LeaderResponse",
   }),
-  row(ELECTION, "Resign", ["/v3/election/resign"], "keys"),
+  row(ELECTION, "Resign", ["/v3/election/resign"], "byParts"),
 
   row(HEALTH, "Check", [], "none", { request: "HealthCheckRequest", response: "HealthCheckResponse" }),
   row(HEALTH, "Watch", [], "none", {

@@ -7,6 +7,14 @@ export type { CloseReason } from "./http2/connection.ts";
 export { clientPreface } from "./http2/frame.ts";
 export type { BodySource } from "./http2/send-queue.ts";
 export { defaultLimits, InvalidLimit, type RpcLimits } from "./limits.ts";
-export type { CallOwner, Method, RpcObserver, ServerCall, ServerPeer, StreamHandler } from "./server/method.ts";
+export type {
+  AcceptedSocket,
+  CallOwner,
+  Method,
+  RpcObserver,
+  ServerCall,
+  ServerPeer,
+  StreamHandler,
+} from "./server/method.ts";
 export type { PlainAnswer, PlainHandler, PlainRequest } from "./server/plain-exchange.ts";
 export { RpcServer, type RpcServerOptions } from "./server/server.ts";

@@ -8,7 +8,10 @@
  * member is ready.
  */
 import type { Socket } from "node:net";
+import type { Tokens } from "@quorate/auth";
 import { RpcServer } from "@quorate/rpc";
+import { tokensOf } from "./auth/configured-tokens.ts";
+import { type Passwords, passwordsOf } from "./auth/passwords.ts";
 import type { Config } from "./config/config.ts";
 import { isTls, type ServiceUrl } from "./config/urls.ts";
 import { Endpoints, type HttpRequest, type HttpResponse, text } from "./http/endpoints.ts";
@@ -56,6 +59,7 @@ export class RunningServer {
   readonly #log: ZapLog;
   readonly #locks: readonly DirectoryLock[];
   readonly #member: Member;
+  readonly #passwords: Passwords;
   #transport: PeerTransport = null as never;
   readonly #rpc: RpcServer;
   readonly #bound: readonly Bound[];
@@ -79,7 +83,8 @@ export class RunningServer {
       for (const { listener } of bound) await listener.listen();
       const opened = await openDataDirectory(config, world, () => discover(config, world, client));
       locks = opened.locks;
-      const server = new RunningServer(config, log, world, opened, bound, client);
+      const tokens = await tokensOf(config, { ...world, log: log.for("auth/tokens") });
+      const server = new RunningServer(config, log, world, opened, bound, client, tokens);
       await server.#serve();
       return server;
     } catch (error) {
@@ -104,6 +109,7 @@ export class RunningServer {
     { parts, locks }: OpenedMember,
     bound: readonly Bound[],
     client: PeerClient,
+    tokens: Tokens,
   ) {
     this.#config = config;
     this.#log = log;
@@ -136,7 +142,9 @@ export class RunningServer {
       return this.#transport;
     };
     const outward = { network, askVersions: askVersionsOf(client) };
-    this.#member = new Member(parts, memberOptionsOf(config, world, outward), {
+    this.#passwords = passwordsOf(config, { timers: world.timers, log: log.for("auth/passwords") });
+    const credentials = { tokens, passwords: this.#passwords };
+    this.#member = new Member(parts, memberOptionsOf(config, world, outward, credentials), {
       flush: () => this.#rpc.flush(),
       failed: (error) => {
         this.#failedStart(error);
@@ -205,6 +213,7 @@ export class RunningServer {
       new Promise<void>((resolve) => this.#member.prepareStop(HAND_OVER_MS, resolve)),
     ]);
     for (const { listener } of this.#bound) listener.destroyAll();
+    this.#passwords.stop();
     await new Promise<void>((resolve, reject) => {
       this.#member.stop((error) => (error === null ? resolve() : reject(error)));
     });
@@ -214,7 +223,7 @@ export class RunningServer {
 
   #makeHandlers(endpoints: Endpoints): Record<Traffic, ListenerHandlers> {
     const grpc = (socket: Socket, received: Buffer): void => {
-      this.#rpc.accept(socket, received, !("encrypted" in socket));
+      this.#rpc.accept(socket, received, { isTcp: !("encrypted" in socket) });
     };
     const http =
       (metricsOnly: boolean) =>

@@ -67,6 +67,9 @@ export class Call extends GrpcStream implements ServerCall, Timed {
   get path(): string {
     return this.#head.route.path;
   }
+  get peerCommonName(): string | null {
+    return this.connection.peerCommonName;
+  }
   get isOpen(): boolean {
     return !this.isGone && !this.#isAnswered;
   }

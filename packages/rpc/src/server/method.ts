@@ -38,6 +38,8 @@ export interface CallOwner {
 export interface ServerCall {
   readonly path: string;
   readonly connection: ServerPeer;
+  /** Who the client's verified certificate says it is; see {@link ServerPeer.peerCommonName}. */
+  readonly peerCommonName: string | null;
   /**
    * The clock's time when the deadline passes; Infinity if there is none. When it passes the call is answered
    * DEADLINE_EXCEEDED here (or reset, if the client does not take what was sent before), then `owner.cancelled` is
@@ -93,8 +95,21 @@ export interface ServerPeer {
   readonly socket: Duplex;
   readonly streamCount: number;
   readonly isClosed: boolean;
+  /**
+   * The common name in the certificate that the client has proven to be its own; null if it showed none, if nobody asked
+   * for one, or if names of certificates stand for nobody. Found out when first asked for.
+   */
+  readonly peerCommonName: string | null;
   /** The owner's own slot (who the peer is, for instance). */
   state: unknown;
+}
+
+/** What who accepted a socket knows of it. */
+export interface AcceptedSocket {
+  /** A plain TCP or unix socket of Node's, which lets answers be written without garbage. Default false. */
+  readonly isTcp?: boolean;
+  /** Called at most once, when somebody wants to know; see {@link ServerPeer.peerCommonName}. Default: there is none. */
+  readonly commonName?: () => string | null;
 }
 
 /** Hears of everything worth counting. All methods are called synchronously and must be quick. */

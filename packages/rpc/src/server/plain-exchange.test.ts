@@ -24,7 +24,7 @@ async function withServer(
       answer({ status: 503, headers: { "content-type": "text/plain" }, body: BODY });
     },
   });
-  const listener = createServer((socket) => server.accept(socket, undefined, true));
+  const listener = createServer((socket) => server.accept(socket, undefined, { isTcp: true }));
   await new Promise<void>((resolve) => listener.listen(0, "127.0.0.1", resolve));
   try {
     await run((listener.address() as AddressInfo).port, seen, server);

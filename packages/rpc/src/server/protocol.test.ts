@@ -6,9 +6,11 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { literalBlock } from "../hpack/encoder.ts";
 import { clientPreface, FrameFlag, FrameType } from "../http2/frame.ts";
+import { FakeSocket } from "../testing/fake-socket.ts";
 import { ManualWorld } from "../testing/manual-world.ts";
 import { CountingObserver, Holding, testMethods } from "../testing/services.ts";
 import { frame, message, requestFields, settings, uint32, WirePeer } from "../testing/wire-peer.ts";
+import type { Method, ServerCall } from "./method.ts";
 import { RpcServer } from "./server.ts";
 
 const { EndStream, EndHeaders, Padded, Priority, Ack } = FrameFlag;
@@ -326,6 +328,37 @@ test("bytes read before the server took over count", () => {
   server.accept(other.socket.asDuplex(), early.subarray(0, 30));
   peer.send(early);
   assert.equal(peer.verdict(), "settings ack");
+});
+
+test("calls know whom the client's certificate names, found out once and only if somebody asks", () => {
+  const world = new ManualWorld();
+  const names: (string | null)[] = [];
+  const methods: ReadonlyMap<string, Method> = new Map([
+    [
+      holdPath,
+      {
+        kind: "unary",
+        handle(call: ServerCall) {
+          names.push(call.peerCommonName, call.connection.peerCommonName);
+        },
+      },
+    ],
+  ]);
+  const server = new RpcServer({ methods, clock: world, timers: world });
+  const greeting = Buffer.concat([clientPreface, settings()]);
+  const call = (streamId: number): Buffer =>
+    Buffer.concat([head(streamId, holdPath), data(streamId, hello, EndStream)]);
+  let asked = 0;
+  const named = new FakeSocket();
+  server.accept(named.asDuplex(), greeting, { commonName: () => `client ${++asked}` });
+  assert.equal(asked, 0);
+  named.emit("data", call(1));
+  named.emit("data", call(3));
+  assert.deepEqual(names.splice(0), ["client 1", "client 1", "client 1", "client 1"]);
+  const nameless = new FakeSocket();
+  server.accept(nameless.asDuplex(), greeting);
+  nameless.emit("data", call(1));
+  assert.deepEqual(names, [null, null]);
 });
 
 test("the refusal of something that is not gRPC is HTTP's as well as gRPC's", () => {

@@ -10,7 +10,7 @@ import { TokenBucket } from "../http2/token-bucket.ts";
 import type { RpcLimits } from "../limits.ts";
 import { failureOnly, headersTooLarge } from "./answers.ts";
 import { Call } from "./call.ts";
-import type { RpcObserver, ServerPeer } from "./method.ts";
+import type { AcceptedSocket, RpcObserver, ServerPeer } from "./method.ts";
 import { PlainExchange, type PlainHandler } from "./plain-exchange.ts";
 import { HeadReader, TrailerCheck } from "./request-head.ts";
 import type { Router } from "./router.ts";
@@ -37,14 +37,19 @@ export class ServerConnection extends Connection implements ServerPeer {
   readonly #trailers: TrailerCheck = new TrailerCheck();
   readonly #refused: TokenBucket;
   readonly #plainHandler: PlainHandler | null;
+  /** null once asked. */
+  #askCommonName: (() => string | null) | null;
+  #commonName: string | null = null;
   #prefaceBytes = 0;
   #lastPingMs = Number.NEGATIVE_INFINITY;
   #pingStrikes = 0;
   /** What had been sent when the last ping came. */
   #framesAtPing = 0;
 
-  constructor(socket: Duplex, context: ServerContext, limits: RpcLimits) {
+  constructor(socket: Duplex, context: ServerContext, limits: RpcLimits, accepted: AcceptedSocket) {
     super(socket, context, limits);
+    this.socketKeepsNothing = accepted.isTcp ?? false;
+    this.#askCommonName = accepted.commonName ?? null;
     this.deadlines = context.deadlines;
     this.observer = context.observer;
     this.#plainHandler = context.plainHandler;
@@ -58,6 +63,15 @@ export class ServerConnection extends Connection implements ServerPeer {
       settings.push([SettingId.InitialWindowSize, limits.streamWindowBytes]);
     }
     this.writeSettings(settings);
+  }
+
+  get peerCommonName(): string | null {
+    const ask = this.#askCommonName;
+    if (ask !== null) {
+      this.#askCommonName = null;
+      this.#commonName = ask();
+    }
+    return this.#commonName;
   }
 
   protected receivePreface(chunk: Buffer): number {

@@ -17,7 +17,7 @@ import { Deadlines } from "../grpc/deadlines.ts";
 import type { CloseReason, Connection } from "../http2/connection.ts";
 import { ConnectionSet } from "../http2/connection-set.ts";
 import { type RpcLimits, resolveLimits } from "../limits.ts";
-import type { Method, RpcObserver, ServerPeer } from "./method.ts";
+import type { AcceptedSocket, Method, RpcObserver, ServerPeer } from "./method.ts";
 import type { PlainHandler } from "./plain-exchange.ts";
 import { Router } from "./router.ts";
 import { ServerConnection, type ServerContext } from "./server-connection.ts";
@@ -78,11 +78,9 @@ export class RpcServer {
   /**
    * Takes over a connected socket (TCP, TLS, or any other duplex of bytes) whose peer begins with the HTTP/2 preface.
    * `received`, borrowed until return, is what was already read from it. A server that is draining closes it at once.
-   * `isTcp`: the socket is a plain TCP or unix socket of Node's, which lets answers be written without garbage.
    */
-  accept(socket: Duplex, received?: Uint8Array, isTcp = false): ServerPeer {
-    const connection = new ServerConnection(socket, this.#context, this.#limits);
-    connection.socketKeepsNothing = isTcp;
+  accept(socket: Duplex, received?: Uint8Array, accepted: AcceptedSocket = {}): ServerPeer {
+    const connection = new ServerConnection(socket, this.#context, this.#limits, accepted);
     this.#connections.add(connection);
     if (this.#isDraining) {
       connection.close("local");

@@ -61,6 +61,8 @@ export interface Config {
   readonly keepaliveTimeoutMs: number;
   readonly tls: TlsConfig | null;
   readonly peerTls: PeerTlsConfig | null;
+  /** A client without a token is the user that its certificate names. */
+  readonly clientCertAuth: boolean;
   readonly authToken: AuthTokenConfig;
   /** As configured: what bcrypt does not take means its default. */
   readonly bcryptCostConfigured: number;
@@ -225,6 +227,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     keepaliveTimeoutMs: duration("grpc-keepalive-timeout"),
     tls,
     peerTls,
+    clientCertAuth: truth("client-cert-auth"),
     authToken: refusing(() => parseAuthToken(text("auth-token"), number("auth-token-ttl"))),
     bcryptCostConfigured: number("bcrypt-cost"),
     cors: list(text("cors")),

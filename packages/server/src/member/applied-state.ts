@@ -1,8 +1,9 @@
 /**
- * Everything that entries are applied to, over one database: the keys, the leases, who the members are, the alarms and
- * the configuration in force. One piece of code builds it, at a start and when a snapshot is installed alike, so that
+ * Everything that entries are applied to, over one database: the keys, the leases, who the members are, who may do what,
+ * the alarms and the configuration in force. One piece of code builds it, at a start and when a snapshot is installed alike, so that
  * nothing derived can be forgotten in one of them (known failures AP-11, SN-13).
  */
+import { AuthStore, type AuthTable } from "@quorate/auth";
 import { Lessor } from "@quorate/lease";
 import { Membership } from "@quorate/membership";
 import { Backend, type CheckpointReader, type Storage, Store, type StoreOpening, type Table } from "@quorate/mvcc";
@@ -27,6 +28,7 @@ export class AppliedState {
   readonly backend: Backend;
   readonly membership: Membership;
   readonly alarms: Alarms;
+  readonly auth: AuthStore;
   readonly lessor: Lessor;
   /** Reads the keys: a step at a time while other work goes on. */
   readonly opening: StoreOpening;
@@ -54,6 +56,10 @@ export class AppliedState {
     this.membership.load();
     this.alarms = new Alarms({ put: (key, value) => backend.put("alarm", key, value) });
     this.alarms.load((visit) => storage.scan("alarm", visit));
+    this.auth = new AuthStore({
+      put: (table: AuthTable, key: Uint8Array, value: Uint8Array | null) => backend.put(table, key, value),
+      scan: (table: AuthTable, visit: (key: Uint8Array, value: Uint8Array) => void) => storage.scan(table, visit),
+    });
     this.lessor = new Lessor({
       clock,
       table: { put: (key, value) => backend.put("lease", key, value) },

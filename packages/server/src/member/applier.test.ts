@@ -40,6 +40,8 @@ class Bench {
       membershipChanged: (change) => this.changes.push(change.kind),
       clusterVersionSet: (version) => this.changes.push(version),
       termBegan: (began) => this.terms.push(began),
+      loggedIn: () => {},
+      credentialsDropped: () => {},
     });
     return this;
   }

@@ -3,7 +3,7 @@
  * for the answer, the clock, the configuration and the size of the disk have no say here, because every member must come
  * to the same state (known failures AP-07, AP-09, QU-01); the waiter only hears of the outcome afterwards.
  *
- *   entry ─▶ decode ─▶ alarms ─▶ operation ─▶ backend.applied(index, term) ─▶ outcome to whoever waits
+ *   entry ─▶ decode ─▶ alarms ─▶ may the caller? ─▶ operation ─▶ backend.applied(index, term) ─▶ outcome to whoever waits
  *
  * Invariants:
  *  - `backend.applied` follows every entry, whatever came of it, so the applied index is saved with its effects
@@ -31,15 +31,18 @@ import {
   LeaseGrantRequest,
   LeaseRevokeRequest,
 } from "@quorate/api/messages";
+import { Access, type Identity } from "@quorate/auth";
 import { compareVersions, decodeChange, type MembershipChange, parseVersion } from "@quorate/membership";
 import { txnCost } from "@quorate/mvcc";
 import { type ConfChange, type ConfState, decodeConfChange, type Entry, EntryType, NO_NODE } from "@quorate/raft";
 import { assert } from "@quorate/world";
 import { type AppliedState, CONF_STATE_KEY } from "./applied-state.ts";
+import { AuthApplier, type AuthApplierOwner } from "./auth-applier.ts";
 import { confStateJson } from "./conf-state.ts";
+import { refusalOfDelete, refusalOfLease, refusalOfPut, refusalOfTxn } from "./key-permissions.ts";
 import { Outcome } from "./outcome.ts";
 
-export interface ApplierOwner {
+export interface ApplierOwner extends AuthApplierOwner {
   /** The entry with this request id was applied. `outcome` is borrowed until return. */
   entryApplied(idHigh: number, idLow: number, outcome: Outcome): void;
   /** Makes raft use the configuration after the change; one of node 0 changes nothing there. */
@@ -64,6 +67,7 @@ export class Applier {
   readonly #put = new PutView();
   readonly #delete = new DeleteRangeView();
   readonly #outcome = new Outcome();
+  readonly #auth: AuthApplier;
   #term: number;
 
   /** `term`: of the last entry applied before, 0 if that is not known. */
@@ -72,6 +76,7 @@ export class Applier {
     this.#maxLearners = maxLearners;
     this.#term = term;
     this.#owner = owner;
+    this.#auth = new AuthApplier(parts.auth, owner);
   }
 
   /** Term of the last entry applied, 0 before the first since the start: what response headers show. */
@@ -97,7 +102,7 @@ export class Applier {
     outcome.reset();
     try {
       outcome.error = this.#refusal();
-      if (outcome.error === null) this.#operate();
+      if (outcome.error === null) this.#operate(entry.index);
     } catch (error) {
       outcome.error = errorKindOf(error);
     }
@@ -118,7 +123,7 @@ export class Applier {
     return txnCost(txn) > 0 ? "NoSpace" : null;
   }
 
-  #operate(): void {
+  #operate(index: number): void {
     const { buffer, start, end, op } = this.#request;
     switch (op) {
       case RaftOp.Put:
@@ -126,7 +131,9 @@ export class Applier {
       case RaftOp.DeleteRange:
         return this.#applyDeleteRange(buffer, start, end);
       case RaftOp.Txn: {
-        this.#outcome.txn = this.#parts.store.txn(decodeTxnRequest(buffer, start, end).txn, true);
+        const { txn } = decodeTxnRequest(buffer, start, end);
+        if (this.#isGuarded && this.#isRefused(refusalOfTxn(this.#parts, this.#caller, txn))) return;
+        this.#outcome.txn = this.#parts.store.txn(txn, true);
         return;
       }
       case RaftOp.Compaction:
@@ -155,9 +162,24 @@ export class Applier {
         // A read that another member put into the log is for whoever waits there; the test only marks the log.
         return;
       default:
+        if (this.#auth.apply(this.#request, index, this.#outcome)) return;
         // Passing over an operation that others may know would make this member's state differ from theirs.
         assert(false, "every operation in the log is known");
     }
+  }
+
+  /** Auth is on: it matters whom the entry comes from. */
+  get #isGuarded(): boolean {
+    return this.#parts.auth.isEnabled;
+  }
+
+  get #caller(): Identity {
+    return this.#auth.callerOf(this.#request);
+  }
+
+  #isRefused(refusal: ErrorKind | null): boolean {
+    this.#outcome.error = refusal;
+    return refusal !== null;
   }
 
   /** Hot: the plain put allocates nothing here. */
@@ -165,6 +187,7 @@ export class Applier {
     const { store, lessor } = this.#parts;
     const put = this.#put;
     put.decode(buffer, start, end);
+    if (this.#isGuarded && this.#isRefused(refusalOfPut(this.#parts, this.#caller, put))) return;
     if (put.prevKv || put.ignoreValue || put.ignoreLease) {
       this.#outcome.put = store.put(
         {
@@ -191,6 +214,7 @@ export class Applier {
   #applyDeleteRange(buffer: Uint8Array, start: number, end: number): void {
     const view = this.#delete;
     view.decode(buffer, start, end);
+    if (this.#isGuarded && this.#isRefused(refusalOfDelete(this.#parts, this.#caller, view))) return;
     this.#outcome.deleteRange = this.#parts.store.deleteRange(
       {
         key: buffer.subarray(view.keyStart, view.keyEnd),
@@ -209,6 +233,7 @@ export class Applier {
 
   /** The lease and its keys go in one revision; without keys no revision is used. */
   #applyRevoke(id: bigint): void {
+    if (this.#isGuarded && this.#isRefused(refusalOfLease(this.#parts, this.#caller, id, Access.Write))) return;
     const keys = this.#parts.lessor.revoke(id);
     if (keys.length === 0) return;
     const write = this.#parts.store.begin();

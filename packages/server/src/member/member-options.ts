@@ -1,5 +1,9 @@
 /** What a member needs to know: of the configuration, of the way to other members, and of the world it runs in. */
+import type { ErrorKind } from "@quorate/api";
+import type { Tokens } from "@quorate/auth";
 import type { Clock, Log, Random, Timers } from "@quorate/world";
+import { refusalToIssue } from "../auth/configured-tokens.ts";
+import type { Passwords } from "../auth/passwords.ts";
 import type { Config } from "../config/config.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import { VERSIONS } from "../versions.ts";
@@ -39,6 +43,12 @@ export interface MemberOptions {
   /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
   readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
   readonly askVersions: AskVersions;
+  readonly tokens: Tokens;
+  /** What a log-in is told that gets no token. */
+  readonly refusalToIssue: ErrorKind;
+  readonly passwords: Pick<Passwords, "hash" | "verify" | "dropUser">;
+  /** A client without a token is the user that its verified certificate names. */
+  readonly trustsCertificateNames: boolean;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
@@ -48,10 +58,21 @@ export interface MemberOptions {
 /** What leads to other members; not the configuration's to say. */
 export type Outward = Pick<MemberOptions, "network" | "askVersions">;
 
-export function memberOptionsOf(config: Config, world: World, outward: Outward): MemberOptions {
+/** What tells users apart; made anew for each run of the process. */
+export type Credentials = Pick<MemberOptions, "tokens" | "passwords">;
+
+export function memberOptionsOf(
+  config: Config,
+  world: World,
+  outward: Outward,
+  credentials: Credentials,
+): MemberOptions {
   return {
     ...stateOptionsOf(config),
     ...outward,
+    ...credentials,
+    refusalToIssue: refusalToIssue(config.authToken),
+    trustsCertificateNames: config.clientCertAuth,
     name: config.name,
     clientUrls: config.advertiseClientUrls,
     serverVersion: VERSIONS.etcd,

@@ -19,6 +19,7 @@
  *  - after a failed write of log or storage the owner ends the process; nothing is answered in between.
  */
 import { HeaderEncoder, type RaftOp } from "@quorate/api";
+import type { AuthStore } from "@quorate/auth";
 import type { Lessor } from "@quorate/lease";
 import {
   type Member as ClusterMember,
@@ -82,6 +83,7 @@ const SWEEP_MS = 500;
 const REPLAY_MS = 100;
 /** How often the leader asks whether the cluster may run at a higher version: etcd's. */
 const VERSION_CHECK_MS = 4000;
+const TOKEN_EXPIRY_MS = 1000;
 /** What is left of the first election timeout for a member that starts among others. */
 const FIRST_ELECTION_TICKS = 2;
 
@@ -144,6 +146,8 @@ export class Member implements ConsensusOwner {
         membershipChanged: (change) => this.#others.changed(change),
         clusterVersionSet: (version) => this.#clusterVersionSet(version),
         termBegan: (term) => this.#duties.termBegan(term),
+        loggedIn: (login) => options.tokens.loggedIn(login),
+        credentialsDropped: (user) => this.#dropCredentials(user),
         hardStateForMark: () => this.#consensus.hardStateForMark,
         neededIndex: () => this.#others.neededIndex,
         flushed: () => {
@@ -242,6 +246,7 @@ export class Member implements ConsensusOwner {
     this.#intervals.every(SWEEP_MS, () => this.#sweep());
     this.#intervals.every(REPLAY_MS, () => this.#replay.begin());
     this.#intervals.every(VERSION_CHECK_MS, () => this.#duties.checkVersions());
+    this.#intervals.every(TOKEN_EXPIRY_MS, () => this.options.tokens.expire());
     // What the log says is committed is applied first: for a new member, the configuration itself.
     this.#consensus.begin();
     const { voters } = this.#state.confState;
@@ -325,6 +330,10 @@ export class Member implements ConsensusOwner {
 
   get alarms(): Alarms {
     return this.#state.alarms;
+  }
+
+  get auth(): AuthStore {
+    return this.#state.auth;
   }
 
   /** The leader's view of the members; empty elsewhere. */
@@ -495,6 +504,7 @@ export class Member implements ConsensusOwner {
 
   turnEnded(): void {
     this.#appliedWaits.release(this.appliedIndex);
+    this.options.tokens.applied(this.appliedIndex);
     this.#owner.flush();
   }
 
@@ -506,9 +516,20 @@ export class Member implements ConsensusOwner {
 
   #stateReplaced(oldMembership: Membership): void {
     this.#others.replaced(oldMembership);
+    // Who was dropped in the entries that were passed over is not known.
+    this.#dropCredentials(null);
     const { clusterVersion } = this.membership;
     if (clusterVersion !== null) this.#clusterVersionSet(clusterVersion);
     this.#replay.begin();
+  }
+
+  #dropCredentials(user: string | null): void {
+    const { tokens, passwords } = this.options;
+    if (user === null) tokens.dropAll();
+    else {
+      tokens.dropUser(user);
+      passwords.dropUser(user);
+    }
   }
 
   #clusterVersionSet(version: string): void {

@@ -3,6 +3,7 @@
  * its answer from it before it returns. Fields that an operation has no use for keep their empty value.
  */
 import type { ErrorKind } from "@quorate/api";
+import type { Login, Permission } from "@quorate/auth";
 import type { DeleteRangeResult, PutResult, TxnResult } from "@quorate/mvcc";
 import type { AlarmMember } from "./alarms.ts";
 
@@ -16,6 +17,12 @@ export class Outcome {
   leaseId = 0n;
   leaseTtlSeconds = 0;
   alarms: readonly AlarmMember[] = NO_ALARMS;
+  /** Users, or roles, that were asked for. */
+  names: readonly string[] = NO_NAMES;
+  permissions: readonly Permission[] = NO_PERMISSIONS;
+  login: Login | null = null;
+  isAuthEnabled = false;
+  authRevision = 0;
 
   reset(): void {
     this.error = null;
@@ -26,7 +33,14 @@ export class Outcome {
     this.leaseId = 0n;
     this.leaseTtlSeconds = 0;
     this.alarms = NO_ALARMS;
+    this.names = NO_NAMES;
+    this.permissions = NO_PERMISSIONS;
+    this.login = null;
+    this.isAuthEnabled = false;
+    this.authRevision = 0;
   }
 }
 
 const NO_ALARMS: readonly AlarmMember[] = [];
+const NO_NAMES: readonly string[] = [];
+const NO_PERMISSIONS: readonly Permission[] = [];

@@ -11,16 +11,19 @@
  * Invariants:
  *  - a handler hears once what became of its proposal, except that a change of the membership is given up in silence when
  *    its call has ended;
- *  - what the member proposes for itself is never refused for load (known failure LE-12);
+ *  - what the member proposes for itself is never refused for load (known failure LE-12), and while auth is on it comes
+ *    from root (LE-08); what a call asks for comes from whom the call comes from;
  *  - nothing is accepted and nothing waits once it was stopped.
  */
 import { AlarmAction, AlarmType, type ErrorKind, encodeRaftRequest, RaftOp, raftRequestSize } from "@quorate/api";
 import { AlarmRequest } from "@quorate/api/messages";
+import { type Identity, ROOT } from "@quorate/auth";
 import { encodeChange, type MembershipChange } from "@quorate/membership";
 import type { ConfChange } from "@quorate/raft";
 import type { ServerCall } from "@quorate/rpc";
 import type { Clock, Log } from "@quorate/world";
 import { failWith } from "../answer.ts";
+import { callerOf } from "../caller.ts";
 import type { Consensus, Proposal } from "./consensus.ts";
 import type { MemberCounters } from "./member-counters.ts";
 import type { Outcome } from "./outcome.ts";
@@ -31,7 +34,7 @@ import type { StateMachine } from "./state-machine.ts";
 export interface ProposalsParts {
   readonly memberId: bigint;
   readonly ids: RequestIds;
-  readonly state: Pick<StateMachine, "backend" | "alarms">;
+  readonly state: Pick<StateMachine, "backend" | "alarms" | "auth">;
   readonly consensus: Pick<Consensus, "propose" | "proposeConfChange" | "commitIndex" | "appliedIndex">;
   /** Why a proposal that was begun then and handed to raft has not come back in time. */
   readonly timeoutOf: (startedMs: number) => ErrorKind;
@@ -54,7 +57,9 @@ const MAX_APPLY_LAG = 5000;
 const MAX_PENDING_PROPOSALS = 200_000;
 /** Below what raft lets wait for commitment (open-member.ts), so that who is refused hears of it instead of waiting. */
 const MAX_PENDING_BYTES = 192 * 1024 * 1024;
-const NO_USER = new Uint8Array(0);
+const NO_NAME = new Uint8Array(0);
+/** Of whatever revision it is asked about. */
+const MEMBER_ITSELF: Identity = { user: ROOT, revision: null };
 const LOW_48_BITS = 0xffff_ffff_ffffn;
 
 export class Proposals {
@@ -119,16 +124,27 @@ export class Proposals {
     detail: unknown,
     leaderTerm: number | null = null,
   ): void {
-    const { ids, consensus } = this.#parts;
+    const { ids, consensus, state } = this.#parts;
     const idLow = ids.next();
     const pending = new Pending(idLow, handler, call, this.#options.clock.monotonicMs(), detail);
     pending.leaderTerm = leaderTerm;
-    const refused = this.#refusal(op, idLow, end - start, call === null);
+    let username: Uint8Array = NO_NAME;
+    let authRevision = 0;
+    const { auth } = state;
+    if (auth.isEnabled) {
+      const caller = call === null ? MEMBER_ITSELF : callerOf(call);
+      if (caller !== null) {
+        username = auth.nameBytes(caller.user);
+        authRevision = caller.revision ?? auth.revision;
+      }
+    }
+    const entryBytes = raftRequestSize(ids.high, idLow, username.length, authRevision, op, end - start);
+    const refused = this.#refusal(entryBytes, call === null);
     if (refused !== null) {
       handler.failed(pending, refused);
       return;
     }
-    pending.data = encodeRaftRequest(ids.high, idLow, NO_USER, 0, op, bytes, start, end);
+    pending.data = encodeRaftRequest(ids.high, idLow, username, authRevision, op, bytes, start, end);
     this.#pending.add(pending);
     consensus.propose(pending);
   }
@@ -197,14 +213,14 @@ export class Proposals {
    * What the member itself proposes is never refused for load: an expired lease must go and a member must get ready however
    * much clients ask for (known failure LE-12), and while entries are applied the lag says nothing.
    */
-  #refusal(op: RaftOp, idLow: number, operationBytes: number, isOwn: boolean): ErrorKind | null {
+  #refusal(entryBytes: number, isOwn: boolean): ErrorKind | null {
     if (this.#isStopped) return "Stopped";
     if (isOwn) return null;
-    const { ids, consensus } = this.#parts;
+    const { consensus } = this.#parts;
     if (consensus.commitIndex - consensus.appliedIndex > MAX_APPLY_LAG) return "TooManyRequests";
     if (this.#pending.count >= MAX_PENDING_PROPOSALS) return "TooManyRequests";
     if (this.#pending.sizeBytes > MAX_PENDING_BYTES) return "TooManyRequests";
-    return raftRequestSize(ids.high, idLow, 0, 0, op, operationBytes) > this.#limitBytes ? "RequestTooLarge" : null;
+    return entryBytes > this.#limitBytes ? "RequestTooLarge" : null;
   }
 
   /** A change waits as long as its caller does; what another member asked for, as long as that member would. */

@@ -14,6 +14,7 @@
  *  - from `abandon` on nothing of the old state is written, and whoever waits for it to be goes on waiting until `replace`;
  *  - the hub is the same for ever, so that watchers outlive a replacement.
  */
+import type { AuthStore } from "@quorate/auth";
 import type { Lessor } from "@quorate/lease";
 import type { Membership } from "@quorate/membership";
 import { type Backend, type Store, WatchHub } from "@quorate/mvcc";
@@ -120,6 +121,10 @@ export class StateMachine {
 
   get alarms(): Alarms {
     return this.#state.alarms;
+  }
+
+  get auth(): AuthStore {
+    return this.#state.auth;
   }
 
   /** In force at the applied index. */

@@ -1,8 +1,8 @@
 /**
- * What stands before every method: which calls a learner serves, and what `hasleader: true` asks for (semantics §2.1,
- * §11.5). One place, so that no method can forget it; a leader's calls pass by one comparison.
+ * What stands before every method: which calls a learner serves, what `hasleader: true` asks for (semantics §2.1, §11.5),
+ * and who may call it. One place, so that no method can forget it; a leader's calls pass by one comparison.
  *
- *   call ─▶ learner? ─▶ requires a leader and none is known? ─▶ the method
+ *   call ─▶ learner? ─▶ requires a leader and none is known? ─▶ gate.ts: may the caller? ─▶ the method
  *                                 └ a stream that goes on ─▶ watched: three election timeouts without a leader end it
  *
  * Order and texts are etcd's.
@@ -13,6 +13,7 @@ import { NO_NODE } from "@quorate/raft";
 import type { Method, ServerCall, StreamHandler } from "@quorate/rpc";
 import { failWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
+import { Gate } from "./gate.ts";
 import { LeaderMonitor } from "./leader-monitor.ts";
 
 const STATUS = "/etcdserverpb.Maintenance/Status";
@@ -22,8 +23,9 @@ const REQUIRE_LEADER = "hasleader";
 
 /** The methods, behind the gate. */
 export function admitted(member: Member, methods: readonly [string, Method][]): [string, Method][] {
-  const gate = new Admission(member);
-  return methods.map(([path, method]) => [path, gate.guard(path, method)]);
+  const admission = new Admission(member);
+  const gate = new Gate(member);
+  return methods.map(([path, method]) => [path, admission.guard(path, gate.guard(path, method))]);
 }
 
 class Admission {

@@ -2,6 +2,7 @@
 import type { Method } from "@quorate/rpc";
 import type { Member } from "../member/member.ts";
 import { admitted } from "./admission.ts";
+import { authMethods } from "./auth.ts";
 import { type ClusterServiceOptions, clusterMethods } from "./cluster.ts";
 import { healthMethods } from "./health.ts";
 import { kvMethods } from "./kv.ts";
@@ -19,6 +20,7 @@ export function allMethods(member: Member, options: ServiceOptions): [string, Me
     ...leaseMethods(member, options),
     ...clusterMethods(member, options),
     ...maintenanceMethods(member),
+    ...authMethods(member),
     ...healthMethods(),
   ]);
 }

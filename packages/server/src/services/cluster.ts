@@ -20,6 +20,7 @@ import { failWith } from "../answer.ts";
 import { parseUrl } from "../config/urls.ts";
 import type { Member } from "../member/member.ts";
 import type { PromoteOutcome } from "../peers/peer-requests.ts";
+import { presentedToken } from "./callers.ts";
 import { LeaderInquiry } from "./leader-inquiry.ts";
 import type { LeaderLink } from "./leader-link.ts";
 import { type ChangeDone, Reconfiguration } from "./reconfiguration.ts";
@@ -87,7 +88,7 @@ function promote(
       get isWaiting() {
         return call.isOpen;
       },
-      ask: (peerUrls, done) => link.promote(peerUrls, id, null, done),
+      ask: (peerUrls, done) => link.promote(peerUrls, id, presentedToken(call), done),
       isAnswer: ({ kind }) => kind !== "failed",
       answered: (outcome) => {
         switch (outcome.kind) {

@@ -2,7 +2,7 @@
  * etcdserverpb.KV: decodes, checks, and hands writes to the log and reads to the store.
  *
  *   write   quota ─▶ checks ─▶ Member.propose ··· entry applied ─▶ answer
- *   read    checks ─▶ Member.read (at once, or after a read round) ─▶ store ─▶ answer
+ *   read    checks ─▶ Member.read (at once, or after a read round) ─▶ may the caller? ─▶ store ─▶ answer
  *
  * Bytes of a request are borrowed until its handler returns: a write copies them into its log entry, a read that must
  * wait keeps a copy. Range answers are written around stored records; one too large for a buffer is sent piece by piece
@@ -41,8 +41,10 @@ import type { Member } from "../member/member.ts";
 import type { Outcome } from "../member/outcome.ts";
 import type { Pending, ProposalHandler } from "../member/pending.ts";
 import type { ReadWaiter } from "../member/read-rounds.ts";
+import { Callers } from "./callers.ts";
 import { respondRange } from "./range-answer.ts";
 import { streamRange } from "./range-stream.ts";
+import { refusalOfRead, refusalOfReadTxn } from "./read-permissions.ts";
 import { writeTxnAnswer } from "./txn-answer.ts";
 
 /** etcd's estimate of what a put adds to the database besides its key and value. */
@@ -80,6 +82,7 @@ export function kvMethods(member: Member): [string, Method][] {
 
 class KvService {
   readonly #member: Member;
+  readonly #callers: Callers;
   readonly #putView = new PutView();
   readonly #deleteView = new DeleteRangeView();
   readonly #rangeView = new RangeView();
@@ -91,6 +94,7 @@ class KvService {
 
   constructor(member: Member) {
     this.#member = member;
+    this.#callers = new Callers(member);
     const failed = (pending: Pending, error: Parameters<ProposalHandler["failed"]>[1]): void =>
       failWith(pending.call!, error);
     this.#putHandler = { applied: (pending, outcome) => this.#putApplied(pending.call!, outcome), failed };
@@ -178,7 +182,7 @@ class KvService {
       } else if (view.serializable || this.#member.mayReadNow) {
         this.#answerRange(call, view);
       } else {
-        this.#member.read(new WaitingRead(call, Buffer.from(buffer.subarray(start, end)), this.#rangeAgain));
+        this.#readLater(call, buffer, start, end, this.#rangeAgain);
       }
     } catch (error) {
       failThrown(call, error);
@@ -193,9 +197,9 @@ class KvService {
       if (refused !== null) {
         failWith(call, refused);
       } else if (view.serializable || this.#member.mayReadNow) {
-        streamRange(this.#member, call, requestOf(view));
+        this.#streamRange(call, view);
       } else {
-        this.#member.read(new WaitingRead(call, Buffer.from(buffer.subarray(start, end)), this.#rangeStreamAgain));
+        this.#readLater(call, buffer, start, end, this.#rangeStreamAgain);
       }
     } catch (error) {
       failStreamThrown(call, error);
@@ -209,15 +213,34 @@ class KvService {
 
   readonly #rangeStreamAgain = (call: ServerCall, request: Buffer): void => {
     this.#rangeView.decode(request, 0, request.length);
-    streamRange(this.#member, call, requestOf(this.#rangeView));
+    this.#streamRange(call, this.#rangeView);
   };
 
   readonly #txnAgain = (call: ServerCall, request: Buffer): void => {
     this.#answerReadOnlyTxn(call, decodeTxnRequest(request, 0, request.length).txn);
   };
 
+  #readLater(
+    call: ServerCall,
+    buffer: Uint8Array,
+    start: number,
+    end: number,
+    answer: (call: ServerCall, request: Buffer) => void,
+  ): void {
+    const request = Buffer.from(buffer.subarray(start, end));
+    this.#member.read(new WaitingRead(this.#callers, call, request, answer));
+  }
+
+  #streamRange(call: ServerCall, view: RangeView): void {
+    const refused = refusalOfRead(this.#member.auth, call, view);
+    if (refused === null) streamRange(this.#member, call, requestOf(view));
+    else failWith(call, refused);
+  }
+
   #answerRange(call: ServerCall, view: RangeView): void {
-    if (isPlainGet(view)) this.#answerGet(call, view);
+    const refused = refusalOfRead(this.#member.auth, call, view);
+    if (refused !== null) failWith(call, refused);
+    else if (isPlainGet(view)) this.#answerGet(call, view);
     else respondRange(this.#member, call, this.#member.store.range(requestOf(view)));
   }
 
@@ -238,10 +261,15 @@ class KvService {
 
   #readOnlyTxn(call: ServerCall, txn: TxnRequest, buffer: Uint8Array, start: number, end: number): void {
     if (isSerializableTxn(txn) || this.#member.mayReadNow) this.#answerReadOnlyTxn(call, txn);
-    else this.#member.read(new WaitingRead(call, Buffer.from(buffer.subarray(start, end)), this.#txnAgain));
+    else this.#readLater(call, buffer, start, end, this.#txnAgain);
   }
 
   #answerReadOnlyTxn(call: ServerCall, txn: TxnRequest): void {
+    const refused = refusalOfReadTxn(this.#member, call, txn);
+    if (refused !== null) {
+      failWith(call, refused);
+      return;
+    }
     const result = this.#member.store.txn(txn, true);
     writeTxnAnswer(answerWriter, this.#member, result);
     respondWith(call, answerWriter);
@@ -314,20 +342,33 @@ class KvService {
   }
 }
 
-/** A read that waits for its round, with a copy of its request. */
+/** A read that waits for its round, with a copy of its request. Its token is looked at again: much may have changed. */
 class WaitingRead implements ReadWaiter {
+  readonly #callers: Callers;
   readonly #call: ServerCall;
   readonly #request: Buffer;
   readonly #answer: (call: ServerCall, request: Buffer) => void;
 
-  constructor(call: ServerCall, request: Buffer, answer: (call: ServerCall, request: Buffer) => void) {
+  constructor(
+    callers: Callers,
+    call: ServerCall,
+    request: Buffer,
+    answer: (call: ServerCall, request: Buffer) => void,
+  ) {
+    this.#callers = callers;
     this.#call = call;
     this.#request = request;
     this.#answer = answer;
   }
 
   readReady(): void {
-    if (!this.#call.isOpen) return;
+    const call = this.#call;
+    if (!call.isOpen) return;
+    if (this.#callers.identify(call)) this.#answerNow();
+    else this.#callers.resolve(call, () => this.#answerNow());
+  }
+
+  #answerNow(): void {
     try {
       this.#answer(this.#call, this.#request);
     } catch (error) {

@@ -8,7 +8,8 @@
  * Invariants:
  *  - nobody is told that his lease lives by a leader that may have been replaced (known failure LE-02);
  *  - after every wait the lease is looked for again, so one revoked meanwhile is not there (LE-03);
- *  - a lease is called unknown only when everything committed before is applied (LE-04).
+ *  - a lease is called unknown only when everything committed before is applied (LE-04);
+ *  - whether the caller may renew it is asked then too, after every wait.
  *
  * Nearly all renewals wait for nothing: {@link renewNow} is the hot path (bench/lease.ts) and allocates nothing.
  */
@@ -31,6 +32,8 @@ export function renewNow(member: Member, id: bigint, waitsForApplied: boolean): 
 
 /** Hears once how the renewal ended. */
 export interface RenewalOwner {
+  /** Why the caller may not renew the lease, as it is now; null: it may. */
+  refusal(): ErrorKind | null;
   /** 0: there is no such lease. */
   renewed(ttlSeconds: number): void;
   /** Another member leads, or will. */
@@ -99,6 +102,8 @@ export class LeaseRenewal implements RevokeWaiter, ProposalHandler {
   }
 
   #renew(): void {
+    const refused = this.#owner.refusal();
+    if (refused !== null) return this.#fail(refused);
     const { lessor } = this.#member;
     const ttlSeconds = lessor.renew(this.#id);
     switch (ttlSeconds) {

@@ -16,8 +16,11 @@ import {
   LeaseTimeToLiveRequest,
   LeaseTimeToLiveResponse,
 } from "@quorate/api/messages";
+import { Access } from "@quorate/auth";
 import type { CallOwner, Method, ServerCall, StreamHandler } from "@quorate/rpc";
 import { answerWriter, failStreamThrown, failWith, sendWith } from "../answer.ts";
+import { callerOf, isStranger } from "../caller.ts";
+import { refusalOfKeys, refusalOfLease } from "../member/key-permissions.ts";
 import type { Member } from "../member/member.ts";
 import type { KeepAliveOutcome, TimeToLiveOutcome } from "../peers/peer-requests.ts";
 import { LeaderInquiry } from "./leader-inquiry.ts";
@@ -59,8 +62,12 @@ export function leaseMethods(member: Member, options: LeaseServiceOptions): [str
       answerTimeToLive(member, options.leaderLink, call, ID, keys);
     }),
     unary("/etcdserverpb.Lease/LeaseLeases", LeaseLeasesRequest, (call) => {
-      const leases = member.lessor.leases().map((ID) => ({ ID }));
-      answer(call, LeaseLeasesResponse, { header: headerOf(member), leases });
+      const ids = member.lessor.leases();
+      for (const id of ids) {
+        const refused = refusalOfLease(member, callerOf(call), id, Access.Read);
+        if (refused !== null) return failWith(call, refused);
+      }
+      answer(call, LeaseLeasesResponse, { header: headerOf(member), leases: ids.map((ID) => ({ ID })) });
     }),
     [
       "/etcdserverpb.Lease/LeaseKeepAlive",
@@ -70,8 +77,20 @@ export function leaseMethods(member: Member, options: LeaseServiceOptions): [str
 }
 
 function answerTimeToLive(member: Member, link: LeaderLink, call: ServerCall, ID: bigint, withKeys: boolean): void {
-  const tell = (TTL: number, grantedTTL: number, keys: readonly Uint8Array[]): void =>
+  const caller = callerOf(call);
+  const { revision: authRevision } = member.auth;
+  const refused = withKeys ? refusalOfLease(member, caller, ID, Access.Read) : null;
+  if (refused !== null) return failWith(call, refused);
+  const tell = (TTL: number, grantedTTL: number, keys: readonly Uint8Array[]): void => {
+    const { auth } = member;
+    if (withKeys && auth.isEnabled) {
+      if (auth.revision !== authRevision) return failWith(call, "AuthOldRevision");
+      // The lease may have got keys since, which etcd would show.
+      const hidden = refusalOfKeys(auth, caller, keys, Access.Read);
+      if (hidden !== null) return failWith(call, hidden);
+    }
     answer(call, LeaseTimeToLiveResponse, { header: headerOf(member), ID, TTL, grantedTTL, keys });
+  };
   const answerHere = (): void =>
     leaseTimeOf(member, ID, (time, error) => {
       if (error !== null) failWith(call, error);
@@ -153,8 +172,14 @@ class KeepAliveStream implements StreamHandler, CallOwner, RenewalOwner {
     this.#workOff();
   }
 
+  refusal(): ErrorKind | null {
+    return this.#refusalOf(this.#id);
+  }
+
   /** The leader is asked; if we are it by then, the renewal begins anew. */
   notPrimary(): void {
+    const refused = this.refusal();
+    if (refused !== null) return this.failed(refused);
     const inquiry = new LeaderInquiry<KeepAliveOutcome>(this.#member, {
       isWaiting: true,
       ask: (peerUrls, done) => this.#options.leaderLink.leaseKeepAlive(peerUrls, this.#id, done),
@@ -175,7 +200,9 @@ class KeepAliveStream implements StreamHandler, CallOwner, RenewalOwner {
 
   #renew(id: bigint): void {
     const { revision } = this.#member.store;
-    const ttlSeconds = renewNow(this.#member, id, !this.#options.fastLeaseKeepAlive);
+    // Who is refused for what is applied so far is asked again when all of it is.
+    const isRefused = this.#refusalOf(id) !== null;
+    const ttlSeconds = isRefused ? null : renewNow(this.#member, id, !this.#options.fastLeaseKeepAlive);
     if (ttlSeconds !== null) {
       this.#answer(id, ttlSeconds, revision);
       return;
@@ -184,6 +211,13 @@ class KeepAliveStream implements StreamHandler, CallOwner, RenewalOwner {
     this.#id = id;
     this.#revision = revision;
     this.#beginRenewal();
+  }
+
+  #refusalOf(id: bigint): ErrorKind | null {
+    if (!this.#member.auth.isEnabled) return null;
+    if (isStranger(this.#call)) return "InvalidAuthToken";
+    const caller = callerOf(this.#call);
+    return caller === null ? "UserEmpty" : refusalOfLease(this.#member, caller, id, Access.Write);
   }
 
   #beginRenewal(): void {

@@ -2,7 +2,7 @@
  * What other members ask of this one besides raft, answered from its state: the other side of leader-link.ts, and what the
  * leader asks of everybody. The peer port's handler speaks HTTP around it (peers/peer-handler.ts).
  */
-import { errors } from "@quorate/api";
+import { type ErrorKind, errors } from "@quorate/api";
 import { CompactedError, FutureRevisionError } from "@quorate/mvcc";
 import { versionBody } from "../http/endpoints.ts";
 import type { Member } from "../member/member.ts";
@@ -16,6 +16,7 @@ import type {
   PromoteOutcome,
   TimeToLiveOutcome,
 } from "../peers/peer-requests.ts";
+import { Callers } from "./callers.ts";
 import { hashKv } from "./hash-kv.ts";
 import { LeaseRenewal } from "./lease-renewal.ts";
 import { leaseTimeOf } from "./lease-time.ts";
@@ -30,16 +31,27 @@ export function peerRequestsOf(member: Member, { strictReconfigCheck }: PeerRequ
   return {
     versionBody: () => versionBody(versionsOf(member)),
     members: () => member.membership.members(),
-    // Whether the user may is asked when there are users.
-    promote: (id, _token, done) =>
-      reconfiguration.promote(id, null, (members, error) => {
-        done(error === null ? { kind: "promoted", members } : refusedPromotion(error));
+    promote: (id, token, done) =>
+      authorisePromotion(member, token, (refused) => {
+        if (refused !== null) return done(failed(refused));
+        reconfiguration.promote(id, null, (members, error) => {
+          done(error === null ? { kind: "promoted", members } : refusedPromotion(error));
+        });
       }),
     hashKv: (revision, done) => answerHashKv(member, revision, done),
     leaseKeepAlive: (id, done) => answerKeepAlive(member, id, done),
     leaseTimeToLive: (id, withKeys, done) => answerTimeToLive(member, id, withKeys, done),
     downgradeEnabled: (done) => answerDowngrade(member, done),
   };
+}
+
+/** Whoever asked the other member must be an administrator here too (MB-14). */
+function authorisePromotion(member: Member, token: string | null, done: (refused: ErrorKind | null) => void): void {
+  const { auth } = member;
+  if (!auth.isEnabled || token === null) return done(auth.authoriseAdmin(null));
+  new Callers(member).ofToken(token, (identity) => {
+    done(identity === null ? "InvalidAuthToken" : member.auth.authoriseAdmin(identity));
+  });
 }
 
 function refusedPromotion(error: keyof typeof errors): PromoteOutcome {
@@ -71,6 +83,8 @@ function answerHashKv(member: Member, revision: number, done: (outcome: HashKvOu
 /** For another member's client: that member waits for nothing but us, so a known lease waits for what is committed too. */
 function answerKeepAlive(member: Member, id: bigint, done: (outcome: KeepAliveOutcome) => void): void {
   const renewal = new LeaseRenewal(member, id, true, {
+    // The member that asks has found out.
+    refusal: () => null,
     renewed: (ttlSeconds) => done(ttlSeconds === 0 ? { kind: "not found" } : { kind: "renewed", ttlSeconds }),
     notPrimary: () => done(failed("NotPrimaryLessor")),
     failed: (error) => done(error === "TimeoutWaitAppliedIndex" ? { kind: "timed out" } : failed(error)),

@@ -30,6 +30,8 @@ class RangeStream implements CallOwner {
   #chunkLimit = RANGE_STREAM_FIRST_LIMIT;
   #sent = 0;
   #pinned: number | null = null;
+  /** Auth's when the caller was found to may read; null: auth was off. What has changed since might take that back. */
+  readonly #authRevision: number | null;
   /** The store's when the stream began, whatever revision was asked for: what the header says. */
   #revision = 0;
 
@@ -38,6 +40,7 @@ class RangeStream implements CallOwner {
     this.#store = member.store;
     this.#call = call;
     this.#request = { ...request, key: Buffer.from(request.key), rangeEnd: Buffer.from(request.rangeEnd) };
+    this.#authRevision = member.auth.isEnabled ? member.auth.revision : null;
     this.#left = request.limit > 0 ? request.limit : Number.POSITIVE_INFINITY;
   }
 
@@ -70,6 +73,9 @@ class RangeStream implements CallOwner {
     if (this.#isReplaced) {
       this.#unpin();
       failWith(this.#call, "LeaderChanged");
+    } else if (this.#authRevision !== null && this.#authRevision !== this.#member.auth.revision) {
+      this.#unpin();
+      failWith(this.#call, "AuthOldRevision");
     } else this.#pump();
   }
 

@@ -13,7 +13,7 @@
  *
  * Hot: bench/watch.ts, one put to ten thousand watchers.
  */
-import { watchCancelReasons } from "@quorate/api";
+import { type ErrorKind, watchCancelReasons } from "@quorate/api";
 import { WatchRequest } from "@quorate/api/messages";
 import {
   DuplicateWatchIdError,
@@ -33,6 +33,7 @@ import type { CallOwner, Method, ServerCall, StreamHandler } from "@quorate/rpc"
 import type { Timer } from "@quorate/world";
 import { answerWriter, failStreamThrown, sendWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
+import { refusalOfWatch } from "./read-permissions.ts";
 
 /** What may wait for one client before its deliveries are refused: more than one large revision, far below a gigabyte. */
 const QUEUED_MAX_BYTES = 1024 * 1024;
@@ -103,6 +104,11 @@ class WatchStreamCall implements StreamHandler, CallOwner, WatchSink {
       return;
     }
     const key = request.key.length === 0 ? FIRST_KEY : request.key;
+    const refused = refusalOfWatch(this.#member.auth, this.#call, key, request.rangeEnd);
+    if (refused !== null) {
+      this.#refuse(reasonOf(refused));
+      return;
+    }
     try {
       const watcher = this.#member.hub.create(this.#stream, {
         id: request.watchId,
@@ -241,6 +247,18 @@ class WatchStreamCall implements StreamHandler, CallOwner, WatchSink {
 }
 
 type CreateRequest = NonNullable<ReturnType<typeof WatchRequest.decode>["createRequest"]>;
+
+/** etcd says "permission denied" for everything else that auth may have against a watcher. */
+function reasonOf(refused: ErrorKind): string {
+  switch (refused) {
+    case "InvalidAuthToken":
+    case "AuthOldRevision":
+    case "UserEmpty":
+      return watchCancelReasons[refused];
+    default:
+      return watchCancelReasons.PermissionDenied;
+  }
+}
 
 /** Empty: the one key. One zero byte: everything from the key on. */
 function boundOf(rangeEnd: Uint8Array): Uint8Array | "open" | null {

@@ -10,7 +10,14 @@ const HIGH_WATER_BYTES = 256 * 1024;
 
 export class FakeCall implements ServerCall {
   readonly path: string;
-  readonly connection: ServerPeer = { socket: null as never, streamCount: 1, isClosed: false, state: undefined };
+  /** Whom the client's certificate names is for the test to say. */
+  readonly connection: ServerPeer & { peerCommonName: string | null } = {
+    socket: null as never,
+    streamCount: 1,
+    isClosed: false,
+    peerCommonName: null,
+    state: undefined,
+  };
   readonly deadlineMs: number = Number.POSITIVE_INFINITY;
   owner: CallOwner | null = null;
   state: unknown = undefined;
@@ -35,6 +42,10 @@ export class FakeCall implements ServerCall {
   constructor(path: string, metadata: Readonly<Record<string, string>> = {}) {
     this.path = path;
     this.#metadata = metadata;
+  }
+
+  get peerCommonName(): string | null {
+    return this.connection.peerCommonName;
   }
 
   get isOpen(): boolean {

@@ -8,6 +8,7 @@
  */
 import { Buffer } from "node:buffer";
 import type { Init, MessageType } from "@quorate/api/messages";
+import { SimpleTokens } from "@quorate/auth";
 import { clusterIdOf, memberIdOf } from "@quorate/membership";
 import type { MemoryImage, MemoryStorage } from "@quorate/mvcc";
 import type { Method, StreamHandler } from "@quorate/rpc";
@@ -23,9 +24,12 @@ import type { PeerNetwork } from "../peers/peer-network.ts";
 import { allMethods } from "../services/all.ts";
 import { type LeaderLink, NO_LEADER_LINK } from "../services/leader-link.ts";
 import { FakeCall } from "./fake-call.ts";
+import { plainPasswords } from "./plain-passwords.ts";
 import { SimulatedDatabases } from "./simulated-databases.ts";
 
 export const MEMBER_DIRECTORY = "/data/member";
+
+const TOKEN_TTL_MS = 300_000;
 
 export interface SimulatedMachineOptions {
   readonly random: Random;
@@ -133,7 +137,9 @@ export class SimulatedMachine {
     if (run !== this.#run) return null;
     process.opened?.(parts);
     this.parts = parts;
-    const options = { ...memberOptionsOf(this.config, world, ALONE), ...process.memberOptions };
+    const tokens = new SimpleTokens({ clock: world.clock, random: this.#random, ttlMs: TOKEN_TTL_MS });
+    const credentials = { tokens, passwords: plainPasswords };
+    const options = { ...memberOptionsOf(this.config, world, ALONE, credentials), ...process.memberOptions };
     this.member = new Member(parts, options, {
       flush: () => {},
       failed: (error) => {
