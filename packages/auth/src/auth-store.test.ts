@@ -16,10 +16,16 @@ interface Bench {
   readonly store: AuthStore;
 }
 
+function opened(tables: FakeTables): AuthStore {
+  const store = new AuthStore(tables);
+  store.begin();
+  return store;
+}
+
 /** With root, and auth on. */
 function enabled(): Bench {
   const tables = new FakeTables();
-  const store = new AuthStore(tables);
+  const store = opened(tables);
   assert.equal(store.addUser("root", HASH, { noPassword: false }), null);
   assert.equal(store.grantRole("root", "root"), null);
   assert.equal(store.enable(), null);
@@ -66,7 +72,7 @@ test("a store over the rows of another is the same store", () => {
   store.addRole("r");
   store.grantPermission("r", permission("a", "c"));
   store.grantRole("u", "r");
-  const again = new AuthStore(tables);
+  const again = opened(tables);
   assert.equal(again.isEnabled, true);
   assert.equal(again.revision, store.revision);
   assert.deepEqual(again.users(), ["root", "u"]);
@@ -78,7 +84,7 @@ test("a store over the rows of another is the same store", () => {
 
 test("the revision begins at 1 and moves with every change, but not with enabling, no-ops and refusals", () => {
   const tables = new FakeTables();
-  const store = new AuthStore(tables);
+  const store = opened(tables);
   assert.equal(store.revision, 1);
   assert.deepEqual(tables.hex, { "auth/authRevision": "0000000000000001" });
   const steps: [number, () => unknown][] = [
@@ -106,7 +112,7 @@ test("the revision begins at 1 and moves with every change, but not with enablin
   for (const [i, [revision, step]] of steps.entries()) {
     step();
     assert.equal(store.revision, revision, `after step ${i}`);
-    assert.equal(new AuthStore(tables).revision, revision, `stored after step ${i}`);
+    assert.equal(opened(tables).revision, revision, `stored after step ${i}`);
   }
 });
 
@@ -151,7 +157,7 @@ test("what is refused, and of two reasons which", () => {
 });
 
 test("auth cannot be enabled without root, nor while root is no administrator", () => {
-  const store = new AuthStore(new FakeTables());
+  const store = opened(new FakeTables());
   assert.equal(store.enable(), "RootUserNotExist");
   store.addUser("root", HASH, undefined);
   assert.equal(store.enable(), "RootRoleNotExist");

@@ -113,10 +113,16 @@ export class AuthStore {
       const role = { name: Buffer.from(name).toString(), permissions: keyPermission };
       this.#roles.set(role.name, role);
     });
+  }
+
+  /**
+   * Begins counting where nobody has: writes the first revision, as etcd's first start does, for a member of etcd's that got
+   * these tables without one would count from 0. To be called when tables may be written.
+   */
+  begin(): void {
     if (this.#revision !== 0) return;
-    // etcd's first start does the same: a member without the row would take its own revision for 0.
     this.#revision = FIRST_REVISION;
-    tables.put("auth", REVISION_KEY, encodeRevision(FIRST_REVISION));
+    this.#tables.put("auth", REVISION_KEY, encodeRevision(FIRST_REVISION));
   }
 
   // --- what is asked on every request

@@ -22,6 +22,12 @@ function keysUpTo(length: number): Buffer[] {
   return [...shorter, ...longest.flatMap((key) => [0, 1, 2].map((byte) => Buffer.from([...key, byte])))];
 }
 
+function opened(tables: FakeTables): AuthStore {
+  const store = new AuthStore(tables);
+  store.begin();
+  return store;
+}
+
 interface Range {
   readonly key: Buffer;
   readonly rangeEnd: Buffer;
@@ -59,7 +65,7 @@ test("a request is allowed exactly if every key it names is granted, whatever ov
     fc.array(someRange, { minLength: 1, maxLength: 6 }),
     (steps, requests) => {
       const tables = new FakeTables();
-      const store = new AuthStore(tables);
+      const store = opened(tables);
       store.addUser("root", NO_BYTES, undefined);
       store.grantRole("root", "root");
       store.addUser("u", NO_BYTES, undefined);
@@ -75,7 +81,7 @@ test("a request is allowed exactly if every key it names is granted, whatever ov
         for (const asked of requests) decisionOf(store, Access.Read, asked);
       }
       const granted = ["r0", "r1"].flatMap((role) => store.permissionsOfRole(role)!);
-      const reopened = new AuthStore(tables);
+      const reopened = opened(tables);
       for (const access of [Access.Read, Access.Write]) {
         const type = access === Access.Read ? PermissionType.READ : PermissionType.WRITE;
         const ranges = granted

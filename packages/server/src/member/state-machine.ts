@@ -267,7 +267,8 @@ export class StateMachine {
     return new Applier(state, this.#options.maxLearners, term, this.#owner);
   }
 
-  #attach({ store }: AppliedState): void {
+  #attach({ store, auth }: AppliedState): void {
+    auth.begin();
     this.#parts.indexFile.attach(store, {
       whenFlushed: (done) => this.whenFlushed(done),
       released: () => this.#compaction.run(),
