@@ -9,6 +9,7 @@
 import type { Init, MessageType } from "@quorate/api/messages";
 import { SeededRandom } from "@quorate/wal/testing";
 import { assert } from "@quorate/world";
+import type { MemberOptions } from "../member/member-options.ts";
 import type { World } from "../member/open-member.ts";
 import { ManualWorld } from "./manual-world.ts";
 import { SimulatedMachine } from "./simulated-machine.ts";
@@ -41,9 +42,9 @@ export class SimulatedMember extends SimulatedMachine {
     return this.worldOf({ clock: this.world, timers: this.world });
   }
 
-  /** Opens the parts over what is there, the log made first if there is none. */
-  async open(): Promise<void> {
-    const opening = this.openOver({ clock: this.world, timers: this.world });
+  /** Opens the parts over what is there, the log made first if there is none. Options come over those of the settings. */
+  async open(memberOptions: Partial<MemberOptions> = {}): Promise<void> {
+    const opening = this.openOver({ clock: this.world, timers: this.world, memberOptions });
     let isOpen = false;
     const opened = opening.finally(() => {
       isOpen = true;
@@ -57,8 +58,8 @@ export class SimulatedMember extends SimulatedMachine {
   }
 
   /** Opens, starts, and settles: ready to serve. */
-  async boot(): Promise<void> {
-    await this.open();
+  async boot(memberOptions: Partial<MemberOptions> = {}): Promise<void> {
+    await this.open(memberOptions);
     this.member.start();
     this.settle();
     assert(this.isReady, "a member without others becomes ready by itself");
