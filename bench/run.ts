@@ -27,6 +27,8 @@ const QUESTIONS = [
   "lease",
   "upkeep",
   "start",
+  "auth",
+  "snapshot",
   "cluster-put",
   "cluster-failover",
   "cluster-catch-up",

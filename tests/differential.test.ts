@@ -5,6 +5,7 @@
  * DIFFERENTIAL_SEED runs another seed, DIFFERENTIAL_OPS more steps, ETCD another etcd.
  */
 import test, { describe } from "node:test";
+import { AuthDuel } from "./differential/auth-duel.ts";
 import { Duel } from "./differential/duel.ts";
 import { isInstalled } from "./harness/processes.ts";
 
@@ -16,6 +17,10 @@ const etcd = process.env.ETCD ?? "etcd";
 describe("Quorate answers as etcd does", { skip: !isInstalled(etcd) }, () => {
   for (const seed of SEEDS) {
     test(`to the random requests of seed ${seed}`, () => Duel.fight({ seed, steps: STEPS }));
+  }
+
+  for (const seed of SEEDS) {
+    test(`to users with and without permission, seed ${seed}`, () => AuthDuel.fight({ seed, steps: STEPS / 2 }));
   }
 
   test("after Quorate was killed and started again, over and over", () =>

@@ -6,7 +6,13 @@ import { MessageReader } from "./message-reader.ts";
  * Resolves with the answer's message. Throws if there is none, if the connection breaks, or after `limitMs`: a figure
  * beside work that was not done means nothing.
  */
-export async function callOnce(port: number, path: string, message: Buffer, limitMs = 600_000): Promise<Buffer> {
+export async function callOnce(
+  port: number,
+  path: string,
+  message: Buffer,
+  limitMs = 600_000,
+  token?: string,
+): Promise<Buffer> {
   let connection: LoadConnection | undefined;
   let timer: NodeJS.Timeout | undefined;
   try {
@@ -23,7 +29,7 @@ export async function callOnce(port: number, path: string, message: Buffer, limi
         ended: () => (answer === null ? fail("answered with an error") : resolve(answer)),
         lost: () => fail("the connection has gone"),
       };
-      LoadConnection.open(port, sink).then((opened) => {
+      LoadConnection.open(port, sink, false, token).then((opened) => {
         connection = opened;
         opened.call(path, message, true);
         opened.flush();

@@ -18,6 +18,8 @@ export interface ClosedLoopOptions {
   readonly meanwhile?: () => Promise<void>;
   /** Default false. */
   readonly isTls?: boolean;
+  /** Presented with every call. Default: none. */
+  readonly token?: string;
   /** Calls that fail are counted instead of ending the run; default false. */
   readonly toleratesFailures?: boolean;
   /** Stop after so many calls instead of after a time. */
@@ -104,7 +106,7 @@ export async function closedLoop(
   const ports = typeof options.port === "number" ? [options.port] : options.port;
   for (let i = 0; i < options.connections; i++) {
     const worker = new Worker(run);
-    worker.connection = await LoadConnection.open(ports[i % ports.length]!, worker, options.isTls);
+    worker.connection = await LoadConnection.open(ports[i % ports.length]!, worker, options.isTls, options.token);
     workers.push(worker);
   }
   for (const worker of workers) {

@@ -42,14 +42,16 @@ export class LoadConnection {
   #isLost = false;
   #consumed = 0;
   readonly #hadData = new Set<number>();
+  readonly #token: string | null;
   readonly #blocks = new Map<string, Buffer>();
   #blocksTableSize = -1;
   /** What the server still lets us send on the whole connection. */
   #peerWindow = INITIAL_PEER_WINDOW_BYTES;
   #blocked: { at: number; frame: Buffer }[] = [];
 
-  private constructor(socket: Socket, sink: StreamSink, isTls: boolean) {
+  private constructor(socket: Socket, sink: StreamSink, isTls: boolean, token: string | null) {
     this.#socket = socket;
+    this.#token = token;
     this.#sink = sink;
     this.#scheme = isTls ? 0x87 : 0x86;
     socket.setNoDelay(true);
@@ -67,15 +69,18 @@ export class LoadConnection {
     this.flush();
   }
 
-  /** With TLS the server's certificate is not checked: it was made for this run. */
-  static open(port: number, sink: StreamSink, isTls = false): Promise<LoadConnection> {
+  /**
+   * With TLS the server's certificate is not checked: it was made for this run. `token`: what every call presents as who
+   * it is from, sent as etcd's client does.
+   */
+  static open(port: number, sink: StreamSink, isTls = false, token: string | null = null): Promise<LoadConnection> {
     const to = { port, host: "127.0.0.1" };
     return new Promise((resolve, reject) => {
       const socket = isTls ? connectTls({ ...to, ALPNProtocols: ["h2"], rejectUnauthorized: false }) : connect(to);
       socket.once("error", reject);
       socket.once(isTls ? "secureConnect" : "connect", () => {
         socket.off("error", reject);
-        resolve(new LoadConnection(socket, sink, isTls));
+        resolve(new LoadConnection(socket, sink, isTls, token));
       });
     });
   }
@@ -217,7 +222,7 @@ export class LoadConnection {
     if (cached !== undefined) return cached;
     const tableSize = this.#dynamicTable.length;
     const parts: Buffer[] = [Buffer.from([0x83, this.#scheme])]; // :method POST
-    for (const [name, value] of headersOf(path)) {
+    for (const [name, value] of headersOf(path, this.#token)) {
       const known = this.#dynamicTable.indexOf(`${name}:${value}`);
       if (known >= 0) {
         const index = 62 + known;
@@ -268,12 +273,13 @@ export class LoadConnection {
   }
 }
 
-function headersOf(path: string): [string, string][] {
+function headersOf(path: string, token: string | null): [string, string][] {
   return [
     [":path", path],
     [":authority", "127.0.0.1:2379"],
     ["content-type", "application/grpc"],
     ["user-agent", "load/1"],
     ["te", "trailers"],
+    ...(token === null ? [] : [["token", token] satisfies [string, string]]),
   ];
 }

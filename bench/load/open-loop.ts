@@ -24,11 +24,13 @@ export class OpenLoop {
   readonly #timer: NodeJS.Timeout;
   readonly #startedMs = performance.now();
   readonly #perSecond: number;
+  readonly token: string | undefined;
   #sent = 0;
   #isClosed = false;
 
   /** Starts at once. `perSecond`: over all ports, each of which gets a connection and every n-th put. */
-  constructor(ports: readonly number[], perSecond: number) {
+  constructor(ports: readonly number[], perSecond: number, token?: string) {
+    this.token = token;
     this.#perSecond = perSecond;
     this.#lines = ports.map((port) => new Line(port, this));
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
@@ -103,7 +105,7 @@ class Line {
         setTimeout(() => this.#open(), RECONNECT_MS);
       },
     };
-    LoadConnection.open(this.#port, sink).then(
+    LoadConnection.open(this.#port, sink, false, this.#loop.token).then(
       (connection) => {
         if (this.#loop.isClosed) {
           connection.close();

@@ -11,6 +11,10 @@ export const PATHS = {
   defragment: "/etcdserverpb.Maintenance/Defragment",
   status: "/etcdserverpb.Maintenance/Status",
   memberAdd: "/etcdserverpb.Cluster/MemberAdd",
+  authEnable: "/etcdserverpb.Auth/AuthEnable",
+  authDisable: "/etcdserverpb.Auth/AuthDisable",
+  authenticate: "/etcdserverpb.Auth/Authenticate",
+  userAdd: "/etcdserverpb.Auth/UserAdd",
   memberRemove: "/etcdserverpb.Cluster/MemberRemove",
 } as const;
 
@@ -81,6 +85,44 @@ export function memberRemoveRequest(id: bigint): Buffer {
   for (; rest > 127n; rest >>= 7n) bytes.push(Number(rest & 127n) | 128);
   bytes.push(Number(rest));
   return Buffer.from(bytes);
+}
+
+export interface Permission {
+  readonly key: Buffer;
+  readonly rangeEnd: Buffer;
+}
+
+/** Everything it takes to have `user` with a password read and write in a range, once root switches auth on. */
+export function authSetup(user: string, password: string, { key, rangeEnd }: Permission): [path: string, Buffer][] {
+  const call = (method: string, ...texts: string[]): [string, Buffer] => [
+    `/etcdserverpb.Auth/${method}`,
+    Buffer.concat(texts.map((text, i) => field(i + 1, Buffer.from(text)))),
+  ];
+  const readWrite = Buffer.concat([number(1, 2), field(2, key), field(3, rangeEnd)]);
+  const [grant, role] = call("RoleGrantPermission", "bench");
+  return [
+    call("UserAdd", "root", "root"),
+    call("RoleAdd", "root"),
+    call("UserGrantRole", "root", "root"),
+    call("UserAdd", user, password),
+    call("RoleAdd", "bench"),
+    [grant, Buffer.concat([role, field(2, readWrite)])],
+    call("UserGrantRole", user, "bench"),
+  ];
+}
+
+export function userAddRequest(name: string, password: string): Buffer {
+  return Buffer.concat([field(1, Buffer.from(name)), field(2, Buffer.from(password))]);
+}
+
+export function authenticateRequest(name: string, password: string): Buffer {
+  return userAddRequest(name, password);
+}
+
+/** Of an answer to Authenticate: header and token are its two fields. */
+export function tokenOf(answer: Buffer): string {
+  const at = 2 + answer[1]!;
+  return answer.toString("latin1", at + 2, at + 2 + answer[at + 1]!);
 }
 
 const NOTHING = Buffer.alloc(0);

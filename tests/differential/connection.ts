@@ -3,7 +3,7 @@
  * that no encoder writes. Streams keep all they have received until somebody looks.
  */
 import { connect } from "node:net";
-import { type ClientCall, RpcClient, type RpcError } from "@quorate/rpc";
+import { type ClientCall, type Metadata, RpcClient, type RpcError } from "@quorate/rpc";
 
 /** How one call ended. */
 export interface Ending {
@@ -37,25 +37,25 @@ export class Connection {
     });
   }
 
-  unary(path: string, message: Uint8Array): Promise<Ending> {
+  unary(path: string, message: Uint8Array, metadata: Metadata = []): Promise<Ending> {
     return new Promise((resolve) => {
-      this.#client.unary(path, message, { deadlineMs: now() + DEADLINE_MS }, (error, response) => {
+      this.#client.unary(path, message, { metadata, deadlineMs: now() + DEADLINE_MS }, (error, response) => {
         resolve(ending(error, response === null ? [] : [response]));
       });
     });
   }
 
   /** One request, and everything until the stream ends. */
-  async serverStream(path: string, message: Uint8Array): Promise<Ending> {
-    const stream = this.stream(path);
+  async serverStream(path: string, message: Uint8Array, metadata: Metadata = []): Promise<Ending> {
+    const stream = this.stream(path, undefined, metadata);
     stream.send(message);
     stream.halfClose();
     return stream.ended;
   }
 
   /** What arrives is kept in the stream's list, unless somebody takes it. */
-  stream(path: string, take?: (message: Uint8Array) => void): Stream {
-    return new Stream(this.#client, path, take);
+  stream(path: string, take?: (message: Uint8Array) => void, metadata: Metadata = []): Stream {
+    return new Stream(this.#client, path, metadata, take);
   }
 
   close(): void {
@@ -71,12 +71,12 @@ export class Stream {
   #isOpen = true;
   #wake: () => void = () => {};
 
-  constructor(client: RpcClient, path: string, take?: (message: Uint8Array) => void) {
+  constructor(client: RpcClient, path: string, metadata: Metadata, take?: (message: Uint8Array) => void) {
     const { promise, resolve } = Promise.withResolvers<Ending>();
     this.ended = promise;
     this.#call = client.stream(
       path,
-      {},
+      { metadata },
       {
         message: (_call, buffer, start, end) => {
           const message = Buffer.from(buffer.subarray(start, end));
