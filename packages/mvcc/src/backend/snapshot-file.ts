@@ -79,6 +79,7 @@ class DatabaseWriter implements RecordVisitor {
   #appliedIndex = 0;
   #appliedTerm = 0;
   #confState: Uint8Array | null = null;
+  #storageVersion: string = DEFAULT_STORAGE_VERSION;
   #revision = FIRST_REVISION;
 
   constructor(contents: SnapshotContents, sink: BboltSink, check: ProgressCheck) {
@@ -101,6 +102,7 @@ class DatabaseWriter implements RecordVisitor {
       appliedIndex: this.#appliedIndex,
       appliedTerm: this.#appliedTerm,
       confState: this.#confState,
+      storageVersion: this.#storageVersion,
       revision: this.#revision,
       sizeBytes,
     };
@@ -124,6 +126,7 @@ class DatabaseWriter implements RecordVisitor {
       if (name === CONSISTENT_INDEX) this.#appliedIndex = numberOf(value) ?? 0;
       if (name === TERM) this.#appliedTerm = numberOf(value) ?? 0;
       if (name === CONF_STATE) this.#confState = value;
+      if (name === STORAGE_VERSION) this.#storageVersion = Buffer.from(value).toString();
       if (COMPACTIONS.includes(name)) this.#revision = Math.max(this.#revision, numberOf(value.subarray(0, 8)) ?? 0);
       this.#put(Buffer.from(name, "latin1"), name.length, value, 0, value.length);
     }

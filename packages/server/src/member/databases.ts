@@ -14,5 +14,17 @@ export interface Databases {
   discard(storage: Storage): void;
   /** A path for a snapshot file to be sent; nothing is there. */
   outgoingPath(): string;
+  /** Opens a snapshot file and takes its name away: it is gone when it is closed, or when the process ends in whatever way. */
+  openOutgoing(path: string): OutgoingFile;
   removeFile(path: string): void;
+}
+
+/** A snapshot file without a name, read once. */
+export interface OutgoingFile {
+  /**
+   * Fills `into` from `position`, off this thread; one read at a time. `done`, never called synchronously nor after
+   * {@link close}, hears of the bytes read: fewer than asked for only at the end of the file.
+   */
+  read(into: Uint8Array, position: number, done: (error: Error | null, readBytes: number) => void): void;
+  close(): void;
 }

@@ -7,10 +7,10 @@
  * A start opens all that are complete and lets the log choose (open-member.ts). What a crash left unfinished, an
  * incomplete database or a snapshot file, is removed here before anything is opened (known failure SN-04).
  */
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { close, existsSync, mkdirSync, openSync, read, readdirSync, rmSync } from "node:fs";
 import { Backend, LmdbStorage, type Storage } from "@quorate/mvcc";
 import { assert, type Log } from "@quorate/world";
-import type { Databases } from "./databases.ts";
+import type { Databases, OutgoingFile } from "./databases.ts";
 
 const FIRST = "db";
 const NAME = /^db(\.[0-9a-f]{16})?$/;
@@ -84,6 +84,12 @@ export class LmdbDatabases implements Databases {
     return `${this.#snapshotDirectory}/outgoing-${this.#outgoingCount}.db`;
   }
 
+  openOutgoing(path: string): OutgoingFile {
+    const descriptor = openSync(path, "r");
+    rmSync(path);
+    return new DescriptorFile(descriptor);
+  }
+
   removeFile(path: string): void {
     rmSync(path, { force: true });
   }
@@ -99,5 +105,43 @@ export class LmdbDatabases implements Databases {
     const storage = new LmdbStorage({ directory: `${this.#directory}/${name}` });
     this.#names.set(storage, name);
     return storage;
+  }
+}
+
+class DescriptorFile implements OutgoingFile {
+  readonly #descriptor: number;
+  #isReading = false;
+  #isClosed = false;
+
+  constructor(descriptor: number) {
+    this.#descriptor = descriptor;
+  }
+
+  read(into: Uint8Array, position: number, done: (error: Error | null, readBytes: number) => void): void {
+    assert(!this.#isReading && !this.#isClosed, "an open file is read once at a time");
+    this.#isReading = true;
+    let at = 0;
+    const next = (): void => {
+      read(this.#descriptor, into, at, into.length - at, position + at, (error, readBytes) => {
+        at += readBytes ?? 0;
+        if (error === null && readBytes > 0 && at < into.length && !this.#isClosed) return next();
+        this.#isReading = false;
+        if (this.#isClosed) this.#release();
+        else done(error, at);
+      });
+    };
+    next();
+  }
+
+  /** The descriptor's number may be another file's as soon as it is released: not while a read uses it. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    if (!this.#isReading) this.#release();
+  }
+
+  #release(): void {
+    // Read from to its end and nameless: nothing is left that could fail.
+    close(this.#descriptor, () => {});
   }
 }

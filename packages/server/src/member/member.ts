@@ -44,6 +44,7 @@ import type { ServerCall } from "@quorate/rpc";
 import type { PeerNetwork } from "../peers/peer-network.ts";
 import type { Alarms } from "./alarms.ts";
 import { type AppliedDone, AppliedWaits } from "./applied-waits.ts";
+import { ClientSnapshots, type ClientSnapshotTask } from "./client-snapshots.ts";
 import { confStateJson } from "./conf-state.ts";
 import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
 import { Intervals } from "./intervals.ts";
@@ -109,6 +110,7 @@ export class Member implements ConsensusOwner {
   readonly #others: OtherMembers;
   readonly #succession: Succession;
   readonly #snapshots: SnapshotExchange;
+  readonly #clientSnapshots: ClientSnapshots;
   readonly #publisher: Publisher;
   readonly #appliedWaits: AppliedWaits;
   readonly #replay: WatchReplay;
@@ -190,6 +192,10 @@ export class Member implements ConsensusOwner {
         },
       },
     );
+    this.#clientSnapshots = new ClientSnapshots(databases, {
+      state: () => state.state,
+      whenFlushed: (done) => state.whenFlushed(done),
+    });
     this.#others = new OtherMembers(
       {
         memberId,
@@ -273,6 +279,7 @@ export class Member implements ConsensusOwner {
     this.#others.stop();
     this.#succession.stop();
     this.#snapshots.stop();
+    this.#clientSnapshots.stop();
     this.#state.stop();
     this.leadership.stop();
     this.#appliedWaits.stop();
@@ -354,6 +361,10 @@ export class Member implements ConsensusOwner {
     return this.#state.appliedTerm;
   }
 
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
   get pendingCount(): number {
     return this.#proposals.count;
   }
@@ -421,6 +432,11 @@ export class Member implements ConsensusOwner {
   /** Calls back when every compaction accepted so far is carried out and flushed, or its store has been replaced. */
   whenCompacted(done: CompactedDone): void {
     this.#state.whenCompacted(done);
+  }
+
+  /** Everything applied so far as a file, for a client. See {@link ClientSnapshots.open}. */
+  openSnapshot(done: Parameters<ClientSnapshots["open"]>[0]): ClientSnapshotTask {
+    return this.#clientSnapshots.open(done);
   }
 
   /** A reader's hold on a revision ends; a compaction that waited for it goes on. */

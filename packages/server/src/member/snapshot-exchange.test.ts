@@ -170,6 +170,7 @@ class Bench {
         databases: {
           receive: () => {},
           discard: () => {},
+          openOutgoing: () => assert.fail("files for members are opened by who sends them"),
           outgoingPath: () => `file-${++this.#count}`,
           removeFile: (path) => this.removed.push(path),
         },
@@ -195,7 +196,7 @@ class Bench {
 
   written(appliedIndex: number): void {
     const done = this.writes.shift()!;
-    done(null, { appliedIndex, appliedTerm: 1, confState: null, revision: 1, sizeBytes: 10 });
+    done(null, { appliedIndex, appliedTerm: 1, confState: null, storageVersion: "3.7.0", revision: 1, sizeBytes: 10 });
   }
 
   get paths(): string[] {

@@ -25,6 +25,7 @@ import type { Member } from "../member/member.ts";
 import { VERSIONS } from "../versions.ts";
 import { HASH_SLICE_RECORDS, hashKv } from "./hash-kv.ts";
 import { answer, headerOf, proposeFor, unary } from "./simple.ts";
+import { snapshotMethod } from "./snapshot.ts";
 
 const ALARM_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(AlarmType).map(([name, type]) => [type, name]));
 
@@ -36,6 +37,7 @@ export function maintenanceMethods(member: Member): [string, Method][] {
       answerHashKv(member, call, revision),
     ),
     unary("/etcdserverpb.Maintenance/Defragment", DefragmentRequest, (call) => defragment(member, call)),
+    snapshotMethod(member),
     unary("/etcdserverpb.Maintenance/MoveLeader", MoveLeaderRequest, (call, { targetID }) => {
       moveLeader(member, call, targetID);
     }),

@@ -4,7 +4,7 @@
  */
 import { Backend, MemoryImage, MemoryStorage, type Storage } from "@quorate/mvcc";
 import type { SimDisk } from "@quorate/wal/testing";
-import type { Databases } from "../member/databases.ts";
+import type { Databases, OutgoingFile } from "../member/databases.ts";
 
 type Schedule = (complete: () => void) => void;
 
@@ -17,6 +17,8 @@ export class SimulatedDatabases implements Databases {
   #outgoingCount = 0;
   /** Snapshots that are becoming databases. */
   #readings: ReturnType<typeof MemoryStorage.readSnapshot>[] = [];
+  /** Of snapshot files, under way. */
+  readonly #reads: (() => void)[] = [];
 
   constructor(disk: SimDisk, directory: string) {
     this.#disk = disk;
@@ -66,13 +68,38 @@ export class SimulatedDatabases implements Databases {
     return `${this.#directory}/outgoing-${this.#outgoingCount}.db`;
   }
 
+  openOutgoing(path: string): OutgoingFile {
+    const file = this.#disk.open(path, "read");
+    const bytes = Buffer.alloc(file.sizeBytes());
+    file.read(bytes, bytes.length, 0);
+    file.close();
+    this.removeFile(path);
+    let isClosed = false;
+    return {
+      read: (into, position, done) => {
+        const complete = (): void => {
+          if (!isClosed) done(null, bytes.copy(into, 0, position));
+        };
+        if (this.#schedule === undefined) this.#reads.push(complete);
+        else this.#schedule(complete);
+      },
+      close: () => {
+        isClosed = true;
+      },
+    };
+  }
+
   removeFile(path: string): void {
     if (this.#disk.exists(path)) this.#disk.remove(path);
   }
 
   /** Completes the oldest thing under way in one of them; false if there is none. */
   step(): boolean {
-    return this.#storages.some((each) => each.step()) || this.#readings.some((each) => each.step());
+    const read = this.#reads.shift();
+    read?.();
+    return (
+      read !== undefined || this.#storages.some((each) => each.step()) || this.#readings.some((each) => each.step())
+    );
   }
 
   /** The process is gone. */
@@ -81,6 +108,7 @@ export class SimulatedDatabases implements Databases {
     for (const reading of this.#readings) reading.cancel();
     this.#storages = [];
     this.#readings = [];
+    this.#reads.length = 0;
   }
 
   #over(image: MemoryImage): MemoryStorage {

@@ -55,7 +55,13 @@ export function snapshotSuite(name: string, makeHarness: () => SnapshotHarness):
       const cut = await writeSnapshot(storage, path);
       const bytes = harness.readFile(path)!;
       const { confState, ...rest } = cut;
-      assert.deepEqual(rest, { appliedIndex: 77, appliedTerm: 3, revision: 9, sizeBytes: bytes.length });
+      assert.deepEqual(rest, {
+        appliedIndex: 77,
+        appliedTerm: 3,
+        storageVersion: "3.7.0",
+        revision: 9,
+        sizeBytes: bytes.length,
+      });
       assert.equal(Buffer.from(confState!).toString(), '{"voters":[1],"auto_leave":false}');
       assert.deepEqual(bucketsOf(bytes), sampleBuckets());
       const { read } = harness.readSnapshot(path);
@@ -92,7 +98,14 @@ export function snapshotSuite(name: string, makeHarness: () => SnapshotHarness):
     const path = harness.path("snapshot");
     const cut = await writeSnapshot(storage, path);
     const sizeBytes = harness.readFile(path)!.length;
-    assert.deepEqual(cut, { appliedIndex: 0, appliedTerm: 0, confState: null, revision: 1, sizeBytes });
+    assert.deepEqual(cut, {
+      appliedIndex: 0,
+      appliedTerm: 0,
+      confState: null,
+      storageVersion: "3.7.0",
+      revision: 1,
+      sizeBytes,
+    });
     const empty = Object.fromEntries([...TABLES, "key"].map((bucket) => [bucket, {}]));
     assert.deepEqual(bucketsOf(harness.readFile(path)!), { ...empty, meta: { storageVersion: "3.7.0" } });
     const copy = await harness.readSnapshot(path).read;
