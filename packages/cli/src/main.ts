@@ -25,6 +25,7 @@ Usage:
   quorate serve [flags]             start a member (flags are etcd's; see quorate serve --help)
   quorate cluster up [flags]        run a whole cluster on this machine
   quorate cluster status [flags]    show a cluster's members and what is wrong with it
+  quorate utl <command> [flags]     work on files: snapshots, hashes, data directories (etcdutl's commands)
 `;
 
 const [command, ...args] = process.argv.slice(2);
@@ -37,6 +38,11 @@ switch (command) {
   case "cluster": {
     const { cluster } = await import("./cluster/command.ts");
     process.exitCode = await cluster(args);
+    break;
+  }
+  case "utl": {
+    const { utl } = await import("./utl/command.ts");
+    process.exitCode = await utl(args);
     break;
   }
   case undefined:

@@ -1,7 +1,9 @@
 /** The backend's public face within the room. */
 export { Backend, type BackendOptions } from "./backend.ts";
+export { BboltStorage } from "./bbolt-storage.ts";
 export { LmdbStorage, type LmdbStorageOptions } from "./lmdb-storage.ts";
 export { MemoryImage, type MemorySnapshotTask, MemoryStorage, type MemoryStorageOptions } from "./memory-storage.ts";
+export { SnapshotKeyError, type SnapshotStatus, statusOfSnapshot } from "./snapshot-status.ts";
 export {
   type DatabaseCut,
   DefragmentError,

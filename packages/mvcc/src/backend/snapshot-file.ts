@@ -40,6 +40,8 @@ const COMPACTIONS: readonly string[] = ["scheduledCompactRev", "finishedCompactR
 
 /** Of a database that does not say so itself. */
 const DEFAULT_STORAGE_VERSION = "3.7.0";
+/** What a database says that was made ready for etcd 3.5, whose files do not speak of it. */
+const UNTOLD_STORAGE_VERSION = "3.5.0";
 
 /** A store that was never written to. */
 const FIRST_REVISION = 1;
@@ -123,10 +125,14 @@ class DatabaseWriter implements RecordVisitor {
     // A latin1 string sorts as its bytes do.
     for (const name of [...rows.keys()].sort()) {
       const value = rows.get(name)!;
+      if (name === STORAGE_VERSION) {
+        const version = Buffer.from(value).toString();
+        this.#storageVersion = version === UNTOLD_STORAGE_VERSION ? "" : version;
+        if (this.#storageVersion === "") continue;
+      }
       if (name === CONSISTENT_INDEX) this.#appliedIndex = numberOf(value) ?? 0;
       if (name === TERM) this.#appliedTerm = numberOf(value) ?? 0;
       if (name === CONF_STATE) this.#confState = value;
-      if (name === STORAGE_VERSION) this.#storageVersion = Buffer.from(value).toString();
       if (COMPACTIONS.includes(name)) this.#revision = Math.max(this.#revision, numberOf(value.subarray(0, 8)) ?? 0);
       this.#put(Buffer.from(name, "latin1"), name.length, value, 0, value.length);
     }

@@ -121,7 +121,7 @@ export interface DatabaseCut {
   readonly appliedTerm: number;
   /** The row "confState" of table meta: the configuration in force at that entry, etcd's JSON; null if there is none. */
   readonly confState: Uint8Array | null;
-  /** What the file says of the version of its contents: "3.7.0". */
+  /** What the file says of the version of its contents: "3.7.0"; "" if nothing, as for etcd 3.5. */
   readonly storageVersion: string;
   /** Of a store opened over it. */
   readonly revision: number;

@@ -20,7 +20,7 @@ import { type Bootstrap, BootstrapError } from "./bootstrap.ts";
 import type { DiscoveryWorld } from "./discovery-world.ts";
 import { discoverByDns } from "./dns-discovery.ts";
 import { joinRegistry } from "./registry-discovery.ts";
-import { isWrittenTheSame, UrlComparison } from "./url-comparison.ts";
+import { isWrittenTheSame, UrlComparison, type UrlComparisonOptions } from "./url-comparison.ts";
 
 export type BootstrapConfig = Pick<
   Config,
@@ -50,6 +50,24 @@ export async function discoverCluster(config: BootstrapConfig, world: DiscoveryW
       ? await joinCluster(config, cluster, world)
       : await beginCluster(config, cluster, world);
   return { ...found, srvServerName };
+}
+
+/** A member of a new cluster as the configuration alone describes it: for tools, which ask nobody. Throws BootstrapError. */
+export async function configuredMember(
+  config: Pick<BootstrapConfig, "name" | "advertisePeerUrls" | "initialCluster" | "initialClusterToken">,
+  world: UrlComparisonOptions,
+): Promise<Bootstrap> {
+  const { initialCluster: cluster, initialClusterToken: token } = config;
+  const own = ownMember(config, cluster);
+  await checkAdvertised(config, own, world);
+  checkDuplicates("initial cluster", cluster);
+  return {
+    kind: "new",
+    memberId: memberIdOf(own.peerUrls, token),
+    token,
+    ...withIds(cluster, token),
+    srvServerName: null,
+  };
 }
 
 /** A running member, too, is held to this at its start. Throws BootstrapError. */
@@ -137,7 +155,11 @@ async function refuseKnown(memberId: bigint, urls: readonly string[], { peers }:
   refuseIfRunning(answers.flat(), memberId);
 }
 
-async function checkAdvertised(config: BootstrapConfig, own: ClusterMember, world: DiscoveryWorld): Promise<void> {
+async function checkAdvertised(
+  config: Pick<BootstrapConfig, "name" | "advertisePeerUrls">,
+  own: ClusterMember,
+  world: UrlComparisonOptions,
+): Promise<void> {
   const advertised = [...config.advertisePeerUrls].sort();
   const difference = await new UrlComparison(world).difference(advertised, [...own.peerUrls].sort());
   if (difference === null) return;
@@ -310,7 +332,7 @@ async function firstAnswer<T>(urls: readonly string[], ask: (url: string) => Pro
 
 // ------------------------------------------------------------------------------------------------ both
 
-function ownMember(config: BootstrapConfig, cluster: readonly ClusterMember[]): ClusterMember {
+function ownMember(config: Pick<BootstrapConfig, "name">, cluster: readonly ClusterMember[]): ClusterMember {
   const own = cluster.find((each) => each.name === config.name);
   if (own !== undefined) return own;
   throw new BootstrapError(
