@@ -43,7 +43,7 @@ export const DEFAULT_MAP_BYTES: number = 1024 ** 4;
 const VERSION = "quorate-storage 1";
 
 /** etcd's name of the bucket of records. */
-const RECORDS = "key";
+export const RECORDS = "key";
 
 export interface Environment {
   /** The records; closing it closes the environment. */
@@ -76,6 +76,8 @@ export interface RecordDatabase {
   transactionSync(action: () => void, flags: TransactionFlags): void;
   /** From now on reads see the latest commit. */
   resetReadTxn(): void;
+  /** Begins a read transaction at the latest commit, or shares the one under way; it goes on until `done`. */
+  useReadTransaction(): { done(): void };
   backup(path: string, compact: boolean): Promise<void>;
   getStats(): object;
   close(): Promise<void>;

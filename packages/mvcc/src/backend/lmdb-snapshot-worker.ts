@@ -1,29 +1,33 @@
 /**
  * The thread that writes a snapshot of a database, or builds a database from one, and ends. Started by lmdb-snapshot.ts.
  *
- *  - Written is what one read transaction sees. This thread runs from start to end without returning to its event loop,
- *    so LMDB's binding never renews it; commits go on beside it, and only the pages they free wait for its end.
+ *  - Written is what one commit left. A read transaction keeps its pages as they are; commits go on beside it, and only the
+ *    pages they free wait for its end. The pages are read from the file (lmdb-pages.ts), so that memory does not grow by them.
  *  - A database is built by appending, in transactions of bounded size, and nothing of it is synced before all of it is
  *    there: until it has its name it is nobody's (lmdb-environment.ts).
  *  - Both stop while there is still room on the disk: the one who commits beside us dies of a full disk, we need not.
  */
 import { closeSync, fdatasyncSync, fstatSync, fsyncSync, openSync, readSync, rmSync, writeSync } from "node:fs";
+import { endianness } from "node:os";
 import { dirname } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import type { BboltSource } from "@quorate/bbolt";
 import { TransactionFlags } from "lmdb";
-import type { Revision } from "./history-key.ts";
+import { type Revision, readHistoryKey } from "./history-key.ts";
 import {
   buildDirectory,
   closeEnvironment,
+  databasePath,
   type Environment,
   freeBytes,
   joinEnvironment,
   measureEnvironment,
+  RECORDS,
   scanStoredRecords,
   scanTable,
   syncPath,
 } from "./lmdb-environment.ts";
+import { LmdbPages } from "./lmdb-pages.ts";
 import {
   CANCELLED,
   CREATED,
@@ -33,8 +37,14 @@ import {
 } from "./lmdb-snapshot.ts";
 import { describeError } from "./lmdb-thread.ts";
 import { FRAME_HEADER_BYTES, FrameView, frameBytes } from "./record-frame.ts";
-import { readDatabase, SnapshotCancelled, type SnapshotTarget, writeDatabase } from "./snapshot-file.ts";
-import { type DatabaseCut, SnapshotDamagedError, type Table } from "./storage.ts";
+import {
+  readDatabase,
+  SnapshotCancelled,
+  type SnapshotContents,
+  type SnapshotTarget,
+  writeDatabase,
+} from "./snapshot-file.ts";
+import { type DatabaseCut, type RecordVisitor, SnapshotDamagedError, type Table } from "./storage.ts";
 
 type Work<Kind extends SnapshotWork["kind"]> = Extract<SnapshotWork, { kind: Kind }>;
 
@@ -77,7 +87,9 @@ function writeFile({ path, directory, mapBytes, inode }: Work<"write">): Databas
       checkCancelled();
       const environment = joinEnvironment(directory, mapBytes, inode);
       try {
-        cut = writeContents(environment, file, path);
+        cut = withContents(environment, directory, inode, (contents) => {
+          return writeContents(environment, contents, file, path);
+        });
       } finally {
         closeEnvironment(environment);
       }
@@ -93,15 +105,60 @@ function writeFile({ path, directory, mapBytes, inode }: Work<"write">): Databas
   }
 }
 
-function writeContents(environment: Environment, file: number, path: string): DatabaseCut {
+/** What is committed, for as long as `use` runs. */
+function withContents<Result>(
+  environment: Environment,
+  directory: string,
+  inode: bigint,
+  use: (contents: SnapshotContents) => Result,
+): Result {
+  const transaction = environment.records.useReadTransaction();
+  const file = openSync(databasePath(directory), "r");
+  try {
+    if (endianness() === "LE" && fstatSync(file, { bigint: true }).ino === inode) {
+      return use(new PageContents(new LmdbPages(databasePath(directory), file)));
+    }
+    return use({
+      scan: (table, visit) => scanTable(environment, table, visit),
+      scanRecords: (main, sub, visitor) => scanStoredRecords(environment, main, sub, visitor),
+    });
+  } finally {
+    closeSync(file);
+    transaction.done();
+  }
+}
+
+class PageContents implements SnapshotContents {
+  readonly #pages: LmdbPages;
+  readonly #revision: Revision = { main: 0, sub: 0, isTombstone: false };
+
+  constructor(pages: LmdbPages) {
+    this.#pages = pages;
+  }
+
+  scan(table: Table, visit: (key: Uint8Array, value: Uint8Array) => void): void {
+    this.#pages.scan(table, (key, keyStart, keyEnd, value, valueStart, valueEnd) => {
+      visit(key.subarray(keyStart, keyEnd), value.subarray(valueStart, valueEnd));
+      return true;
+    });
+  }
+
+  /** A snapshot has all of them. */
+  scanRecords(_main: number, _sub: number, visitor: RecordVisitor): void {
+    const revision = this.#revision;
+    this.#pages.scan(RECORDS, (key, keyStart, keyEnd, value, valueStart, valueEnd) => {
+      readHistoryKey(key, keyStart, keyEnd, revision);
+      return visitor.visit(revision.main, revision.sub, revision.isTombstone, value, valueStart, valueEnd);
+    });
+  }
+}
+
+function writeContents(environment: Environment, contents: SnapshotContents, file: number, path: string): DatabaseCut {
   // Small records take a quarter more room than LMDB gives them.
   checkSpace(path, measureEnvironment(environment).sizeInUseBytes * 1.25);
   let syncedBytes = 0;
   return writeDatabase(
-    {
-      scan: (table, visit) => scanTable(environment, table, visit),
-      scanRecords: (main, sub, visitor) => scanStoredRecords(environment, main, sub, visitor),
-    },
+    contents,
     {
       write: (from, start, end, position) => {
         for (let at = start; at < end; ) at += writeSync(file, from, at, end - at, position + at - start);
