@@ -26,6 +26,7 @@ const QUESTIONS = [
   "watch",
   "lease",
   "upkeep",
+  "snapshot",
   "start",
   "auth",
   "snapshot",

@@ -10,6 +10,7 @@ export const PATHS = {
   compact: "/etcdserverpb.KV/Compact",
   defragment: "/etcdserverpb.Maintenance/Defragment",
   status: "/etcdserverpb.Maintenance/Status",
+  snapshot: "/etcdserverpb.Maintenance/Snapshot",
   memberAdd: "/etcdserverpb.Cluster/MemberAdd",
   authEnable: "/etcdserverpb.Auth/AuthEnable",
   authDisable: "/etcdserverpb.Auth/AuthDisable",

@@ -12,6 +12,7 @@ export {
   type RecordVisitor,
   SnapshotDamagedError,
   SnapshotError,
+  type SnapshotLifetime,
   type SnapshotTask,
   type Storage,
   type StorageBatch,

@@ -44,7 +44,13 @@ import {
   type SnapshotTarget,
   writeDatabase,
 } from "./snapshot-file.ts";
-import { type DatabaseCut, type RecordVisitor, SnapshotDamagedError, type Table } from "./storage.ts";
+import {
+  type DatabaseCut,
+  type RecordVisitor,
+  SnapshotDamagedError,
+  type SnapshotLifetime,
+  type Table,
+} from "./storage.ts";
 
 type Work<Kind extends SnapshotWork["kind"]> = Extract<SnapshotWork, { kind: Kind }>;
 
@@ -78,7 +84,7 @@ function checkSpace(path: string, neededBytes: number): void {
   throw Object.assign(new Error(detail), { code: "ENOSPC" });
 }
 
-function writeFile({ path, directory, mapBytes, inode }: Work<"write">): DatabaseCut {
+function writeFile({ path, lifetime, directory, mapBytes, inode }: Work<"write">): DatabaseCut {
   const file = openSync(path, "wx", 0o600);
   Atomics.store(signals, CREATED, 1);
   try {
@@ -88,16 +94,16 @@ function writeFile({ path, directory, mapBytes, inode }: Work<"write">): Databas
       const environment = joinEnvironment(directory, mapBytes, inode);
       try {
         cut = withContents(environment, directory, inode, (contents) => {
-          return writeContents(environment, contents, file, path);
+          return writeContents(environment, contents, { file, path, lifetime });
         });
       } finally {
         closeEnvironment(environment);
       }
-      fsyncSync(file);
+      if (lifetime === "durable") fsyncSync(file);
     } finally {
       closeSync(file);
     }
-    syncPath(dirname(path));
+    if (lifetime === "durable") syncPath(dirname(path));
     return cut;
   } catch (error) {
     rmSync(path, { force: true });
@@ -153,7 +159,11 @@ class PageContents implements SnapshotContents {
   }
 }
 
-function writeContents(environment: Environment, contents: SnapshotContents, file: number, path: string): DatabaseCut {
+function writeContents(
+  environment: Environment,
+  contents: SnapshotContents,
+  { file, path, lifetime }: { readonly file: number; readonly path: string; readonly lifetime: SnapshotLifetime },
+): DatabaseCut {
   // Small records take a quarter more room than LMDB gives them.
   checkSpace(path, measureEnvironment(environment).sizeInUseBytes * 1.25);
   let syncedBytes = 0;
@@ -168,7 +178,7 @@ function writeContents(environment: Environment, contents: SnapshotContents, fil
       checkCancelled();
       if (doneBytes - syncedBytes < SYNC_EACH_BYTES) return;
       syncedBytes = doneBytes;
-      fdatasyncSync(file);
+      if (lifetime === "durable") fdatasyncSync(file);
       checkSpace(path, 2 * SYNC_EACH_BYTES);
     },
   );

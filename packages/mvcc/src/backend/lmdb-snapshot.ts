@@ -7,13 +7,20 @@ import type { Worker } from "node:worker_threads";
 import { removeDirectory } from "./lmdb-environment.ts";
 import { startThread } from "./lmdb-thread.ts";
 import { asSnapshotError } from "./snapshot-file.ts";
-import { type DatabaseCut, SnapshotDamagedError, SnapshotError, type SnapshotTask } from "./storage.ts";
+import {
+  type DatabaseCut,
+  SnapshotDamagedError,
+  SnapshotError,
+  type SnapshotLifetime,
+  type SnapshotTask,
+} from "./storage.ts";
 
 export type SnapshotWork =
   | {
       readonly kind: "write";
       /** The file to make. */
       readonly path: string;
+      readonly lifetime: SnapshotLifetime;
       /** The open database, and which file the main thread has open. */
       readonly directory: string;
       readonly mapBytes: number;

@@ -48,6 +48,7 @@ import {
   DefragmentError,
   type RecordSpan,
   type RecordVisitor,
+  type SnapshotLifetime,
   type SnapshotTask,
   type Storage,
   type StorageBatch,
@@ -214,7 +215,11 @@ export class LmdbStorage implements Storage {
     });
   }
 
-  writeSnapshot(path: string, done: (error: Error | null, cut: DatabaseCut | null) => void): SnapshotTask {
+  writeSnapshot(
+    path: string,
+    done: (error: Error | null, cut: DatabaseCut | null) => void,
+    lifetime: SnapshotLifetime = "durable",
+  ): SnapshotTask {
     assert(!this.#isClosing, "nothing is asked of a closed storage");
     let running: SnapshotTask | null = null;
     let isCancelled = false;
@@ -229,6 +234,7 @@ export class LmdbStorage implements Storage {
       const work: SnapshotWork = {
         kind: "write",
         path,
+        lifetime,
         directory: this.#directory,
         mapBytes: this.#mapBytes,
         inode: this.#inode,

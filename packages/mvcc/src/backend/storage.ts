@@ -64,14 +64,22 @@ export interface Storage {
    * Writes committed state, as one cut, to a new file that etcd would open as its database; see snapshot-file.ts. Reads and
    * commits go on. `done`, which is never called synchronously, hears of the cut when file and name are durable, or gets
    * a {@link SnapshotError}, and then there is no file; the storage goes on either way. Snapshots and defragmentations
-   * wait for each other, in order.
+   * wait for each other, in order. A file that nobody wants after the process is gone is not made durable, which spares
+   * those who wait for the disk: "process".
    */
-  writeSnapshot(path: string, done: (error: Error | null, cut: DatabaseCut | null) => void): SnapshotTask;
+  writeSnapshot(
+    path: string,
+    done: (error: Error | null, cut: DatabaseCut | null) => void,
+    lifetime?: SnapshotLifetime,
+  ): SnapshotTask;
   /** Nothing is likely to be written for a while: gives up what only writing needs. The next commit gets it back. */
   rest(): void;
   /** Gives up snapshots, waits for what else is under way, then releases everything. No method may be called afterwards. */
   close(done: (error: Error | null) => void): void;
 }
+
+/** What a snapshot file is to outlive. Default: everything. */
+export type SnapshotLifetime = "durable" | "process";
 
 /** Where a record's bytes are: `buffer[start, end)`. Callers keep one and have it refilled. */
 export class RecordSpan {

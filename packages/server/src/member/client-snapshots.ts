@@ -68,7 +68,7 @@ export class ClientSnapshots {
         if (isWanted) done(failure, file === null ? null : { cut: cut!, file });
       };
       if (this.#isStopped) ended(Object.assign(new Error("the member stops"), { code: "ECANCELED" }), null);
-      else task.writing = this.#owner.state().backend.storage.writeSnapshot(path, ended);
+      else task.writing = this.#owner.state().backend.storage.writeSnapshot(path, ended, "process");
     });
     return task;
   }
