@@ -66,6 +66,8 @@ export class LmdbPages {
   #runFirst = -1;
   #runCount = 0;
   #lastPage = -1;
+  /** Pages met by the walk under way. */
+  #loadCount = 0;
   #large = Buffer.alloc(0);
 
   /**
@@ -76,9 +78,10 @@ export class LmdbPages {
   constructor(path: string, file: number) {
     this.#path = path;
     this.#file = file;
-    this.#fileBytes = fstatSync(file).size;
     const meta = this.#newestMeta();
     this.#pageBytes = meta.readUInt32LE(PAGE_SIZE);
+    // All that this commit refers to was written before its meta.
+    this.#fileBytes = fstatSync(file).size;
     this.#run = Buffer.allocUnsafeSlow(RUN_PAGES * this.#pageBytes);
     this.#walk(meta.readBigUInt64LE(MAIN_ROOT), 0, (page, node, keyEnd) => {
       if ((page.readUInt16LE(node + 4) & NAMED_TREE_FLAG) === 0) return true;
@@ -94,6 +97,7 @@ export class LmdbPages {
   scan(name: string, visit: PairVisitor): void {
     const root = this.#roots.get(name);
     if (root === undefined) return;
+    this.#loadCount = 0;
     this.#walk(root, 0, (page, node, keyEnd) => {
       const sizeBytes = page.readUInt32LE(node);
       const keyStart = node + NODE_BYTES;
@@ -144,7 +148,7 @@ export class LmdbPages {
     const flags = page.readUInt16LE(FLAGS);
     const slotsEnd = HEADER_BYTES + page.readUInt16LE(LOWER);
     if (slotsEnd > this.#pageBytes) this.#fail(page, LOWER, `node offsets up to ${slotsEnd} of the page`);
-    for (let slot = HEADER_BYTES; slot < slotsEnd; slot += 2) {
+    for (let slot = HEADER_BYTES; slot + 1 < slotsEnd; slot += 2) {
       const node = HEADER_BYTES + page.readUInt16LE(slot);
       if (node + NODE_BYTES > this.#pageBytes) this.#fail(page, slot, `a node at ${node} of its page`);
       if ((flags & BRANCH_FLAG) !== 0) {
@@ -160,7 +164,14 @@ export class LmdbPages {
   }
 
   #load(id: number, depth: number): Buffer {
-    if (depth > DEPTH_MAX) throw new StorageDamagedError(this.#path, id * this.#pageBytes, "a tree without an end");
+    // No page is in two places of one commit's trees, so no walk meets more than there are.
+    this.#loadCount++;
+    if (depth > DEPTH_MAX || this.#loadCount * this.#pageBytes > this.#fileBytes) {
+      throw new StorageDamagedError(this.#path, id * this.#pageBytes, "a tree without an end");
+    }
+    if ((id + 1) * this.#pageBytes > this.#fileBytes) {
+      throw new StorageDamagedError(this.#path, this.#fileBytes, `the file ends here, before page ${id} of a tree`);
+    }
     if (depth === this.#levels.length) this.#levels.push(Buffer.allocUnsafeSlow(this.#pageBytes));
     const page = this.#levels[depth]!;
     const isNear = id >= this.#runFirst && id < this.#runFirst + this.#runCount;
@@ -184,7 +195,7 @@ export class LmdbPages {
   #readLarge(id: bigint, sizeBytes: number): Buffer {
     const position = Number(id) * this.#pageBytes;
     const wholeBytes = HEADER_BYTES + sizeBytes;
-    if (position + wholeBytes > this.#fileBytes && position + wholeBytes > fstatSync(this.#file).size) {
+    if (position + wholeBytes > this.#fileBytes) {
       throw new StorageDamagedError(this.#path, position, `a value of ${sizeBytes} bytes beyond the end of the file`);
     }
     if (this.#large.length < wholeBytes) this.#large = Buffer.allocUnsafeSlow(wholeBytes);
