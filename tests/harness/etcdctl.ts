@@ -18,9 +18,12 @@ export class Etcdctl {
   readonly #globalFlags: readonly string[];
   readonly #running: Set<RunningCommand> = new Set();
 
+  readonly #program: string;
+
   /** `flags` come before every command's own: TLS files, output format. */
-  constructor(endpoint: string, flags: readonly string[] = []) {
+  constructor(endpoint: string, flags: readonly string[] = [], program = "etcdctl") {
     this.#globalFlags = [`--endpoints=${endpoint}`, ...flags];
+    this.#program = program;
   }
 
   /** Runs a command to its end, with `stdin` as its whole input. */
@@ -44,7 +47,7 @@ export class Etcdctl {
 
   /** Starts a command that goes on until it is stopped. */
   start(args: readonly string[]): RunningCommand {
-    const child = spawn("etcdctl", [...this.#globalFlags, ...args], {
+    const child = spawn(this.#program, [...this.#globalFlags, ...args], {
       stdio: ["pipe", "pipe", "pipe"],
       env: { ...process.env, ETCDCTL_API: "3" },
     });
