@@ -9,18 +9,24 @@
  */
 import { type ErrorKind, RaftOp, type RaftRequestView } from "@quorate/api";
 import {
+  AuthDisableRequest,
+  AuthEnableRequest,
   AuthRoleAddRequest,
   AuthRoleDeleteRequest,
   AuthRoleGetRequest,
   AuthRoleGrantPermissionRequest,
+  AuthRoleListRequest,
   AuthRoleRevokePermissionRequest,
+  AuthStatusRequest,
   AuthUserAddRequest,
   AuthUserChangePasswordRequest,
   AuthUserDeleteRequest,
   AuthUserGetRequest,
   AuthUserGrantRoleRequest,
+  AuthUserListRequest,
   AuthUserRevokeRoleRequest,
   InternalAuthenticateRequest,
+  type MessageType,
 } from "@quorate/api/messages";
 import type { AuthStore, Identity, Login } from "@quorate/auth";
 import type { Outcome } from "./outcome.ts";
@@ -197,10 +203,36 @@ const OTHER_OPS = [RaftOp.Authenticate, RaftOp.AuthStatus, RaftOp.AuthUserGet, R
 type AuthOp = (typeof ADMINISTRATORS_OPS)[number] | (typeof OTHER_OPS)[number];
 
 const administratorsOps: ReadonlySet<RaftOp> = new Set(ADMINISTRATORS_OPS);
-const authOps: ReadonlySet<RaftOp> = new Set([...ADMINISTRATORS_OPS, ...OTHER_OPS]);
+
+const requestTypes: Readonly<Record<AuthOp, MessageType<object>>> = {
+  [RaftOp.AuthEnable]: AuthEnableRequest,
+  [RaftOp.AuthDisable]: AuthDisableRequest,
+  [RaftOp.AuthStatus]: AuthStatusRequest,
+  [RaftOp.Authenticate]: InternalAuthenticateRequest,
+  [RaftOp.AuthUserAdd]: AuthUserAddRequest,
+  [RaftOp.AuthUserDelete]: AuthUserDeleteRequest,
+  [RaftOp.AuthUserGet]: AuthUserGetRequest,
+  [RaftOp.AuthUserChangePassword]: AuthUserChangePasswordRequest,
+  [RaftOp.AuthUserGrantRole]: AuthUserGrantRoleRequest,
+  [RaftOp.AuthUserRevokeRole]: AuthUserRevokeRoleRequest,
+  [RaftOp.AuthUserList]: AuthUserListRequest,
+  [RaftOp.AuthRoleList]: AuthRoleListRequest,
+  [RaftOp.AuthRoleAdd]: AuthRoleAddRequest,
+  [RaftOp.AuthRoleDelete]: AuthRoleDeleteRequest,
+  [RaftOp.AuthRoleGet]: AuthRoleGetRequest,
+  [RaftOp.AuthRoleGrantPermission]: AuthRoleGrantPermissionRequest,
+  [RaftOp.AuthRoleRevokePermission]: AuthRoleRevokePermissionRequest,
+};
+
+/** Decodes an operation as applying it would; false: it is none of the Auth service. Throws MalformedMessage. */
+export function decodeAuthOperation(op: RaftOp, buffer: Uint8Array, start: number, end: number): boolean {
+  if (!isAuthOp(op)) return false;
+  requestTypes[op].decode(buffer, start, end);
+  return true;
+}
 
 function isAuthOp(op: RaftOp): op is AuthOp {
-  return authOps.has(op);
+  return Object.hasOwn(requestTypes, op);
 }
 
 function needsAdministrator(op: AuthOp): boolean {

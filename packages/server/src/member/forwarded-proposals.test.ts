@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { encodeRaftRequest, RaftOp } from "@quorate/api";
-import { PutRequest } from "@quorate/api/messages";
+import { AuthUserAddRequest, PutRequest } from "@quorate/api/messages";
 import { encodeChange } from "@quorate/membership";
 import {
   type ConfChange,
@@ -59,7 +59,8 @@ test("an operation that nobody could apply or knows never enters the log either"
   for (const data of [
     Buffer.from([0xff, 0xff, 0xff]),
     operation(RaftOp.Put, Buffer.from([0x0a, 0x7f])),
-    operation(RaftOp.AuthEnable, Buffer.alloc(0)),
+    operation(RaftOp.AuthUserAdd, Buffer.from([0x0a, 0x7f])),
+    operation(RaftOp.AuthRoleGrantPermission, Buffer.from([0x12, 0x01, 0xff])),
     operation(5000 as RaftOp, Buffer.alloc(0)),
   ]) {
     assert.throws(() => passOn(cluster, EntryType.Normal, data), { kind: "MalformedMessage" });
@@ -69,4 +70,6 @@ test("an operation that nobody could apply or knows never enters the log either"
   const put = PutRequest.encode({ key: Buffer.from("k"), value: Buffer.from("v") });
   passOn(cluster, EntryType.Normal, operation(RaftOp.Put, put));
   assert.equal(cluster.leader.member.commitIndex, before + 1);
+  passOn(cluster, EntryType.Normal, operation(RaftOp.AuthUserAdd, AuthUserAddRequest.encode({ name: "u" })));
+  assert.equal(cluster.leader.member.commitIndex, before + 2);
 });

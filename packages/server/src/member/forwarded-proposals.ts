@@ -16,6 +16,7 @@ import {
 import { MalformedMessage as MalformedWire } from "@quorate/api/wire";
 import { decodeChange, MalformedMember } from "@quorate/membership";
 import { decodeConfChange, EntryType, MalformedMessage, type Message, MessageType } from "@quorate/raft";
+import { decodeAuthOperation } from "./auth-applier.ts";
 
 const request = new RaftRequestView();
 const put = new PutView();
@@ -88,6 +89,7 @@ function decodeOperation(op: RaftOp, buffer: Uint8Array, start: number, end: num
     case RaftOp.DowngradeVersionTest:
       return;
     default:
+      if (decodeAuthOperation(op, buffer, start, end)) return;
       throw new MalformedMessage(`operation ${op}, which this version does not know`);
   }
 }
