@@ -20,13 +20,18 @@ import {
   AuthUserGetResponse,
   AuthUserListRequest,
   AuthUserListResponse,
+  DeleteRangeRequest,
   LeaseGrantRequest,
   LeaseKeepAliveRequest,
   LeaseKeepAliveResponse,
+  LeaseRevokeRequest,
+  LeaseTimeToLiveRequest,
   type MessageType,
   PutRequest,
   RangeRequest,
   RangeResponse,
+  StatusRequest,
+  TxnRequest,
   WatchRequest,
   WatchResponse,
 } from "@quorate/api/messages";
@@ -424,6 +429,86 @@ test("a token that ends while a stream goes on refuses what is asked from then o
   assert.equal(second!.cancelReason, "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token");
   assert.equal(outcomeOf(simulated, PUT, PutRequest, { key: a }, callWith(PUT, users.token)), "");
   assert.equal(stream.received(WatchResponse)[0]!.events.length, 1);
+});
+
+/** Tokens of the revision at which they were first used, as signed ones are of the one at which they were issued. */
+class DatedTokens extends SimpleTokens {
+  readonly #identities = new Map<string, Identity>();
+  revision = 0;
+
+  override known(token: string): Identity | undefined {
+    const identity = super.known(token);
+    if (identity === undefined) return undefined;
+    const dated = this.#identities.get(token) ?? { user: identity.user, revision: this.revision };
+    this.#identities.set(token, dated);
+    return dated;
+  }
+}
+
+// covers: AU-01, AU-03
+test("a token of an older auth revision is good for what needs no key, and for administrators' work", async () => {
+  const tokens = new DatedTokens({ clock: { monotonicMs: () => 0 }, random: new SeededRandom(1), ttlMs: 1000 });
+  tokens.revision = 1000;
+  const { simulated, users } = await withUser({ tokens });
+  const { auth } = simulated.member;
+  const old = errors.AuthOldRevision.message;
+  const ask = <Request extends object>(
+    method: string,
+    type: MessageType<Request>,
+    request: Parameters<MessageType<Request>["encode"]>[0],
+    token: string,
+  ): string => outcomeOf(simulated, `/etcdserverpb.${method}`, type, request, callWith(method, token));
+  tokens.revision = auth.revision;
+  const token = users.logIn("u");
+  const keys = { key: a, rangeEnd: Buffer.from("a\0") };
+  const txn = { compare: [{ key: a }] };
+  const asked = (): string[] => [
+    read(simulated, token),
+    ask("KV/RangeStream", RangeRequest, keys, token),
+    ask("KV/Txn", TxnRequest, txn, token),
+    ask("KV/Put", PutRequest, { key: a }, token),
+    ask("KV/DeleteRange", DeleteRangeRequest, { key: a }, token),
+    ask("KV/Txn", TxnRequest, { success: [{ requestPut: { key: a } }] } as never, token),
+  ];
+  assert.deepEqual(new Set(asked()), new Set([""]));
+  assert.equal(ask("Lease/LeaseGrant", LeaseGrantRequest, { ID: 7n, TTL: 60 }, token), "");
+  assert.equal(ask("KV/Put", PutRequest, { key: a, lease: 7n }, token), "");
+  users.add("other");
+  assert.deepEqual(new Set(asked().slice(0, 5)), new Set([old]));
+  assert.equal(ask("Lease/LeaseRevoke", LeaseRevokeRequest, { ID: 7n }, token), old);
+  assert.equal(ask("Lease/LeaseTimeToLive", LeaseTimeToLiveRequest, { ID: 7n, keys: true }, token), old);
+  assert.equal(ask("Lease/LeaseTimeToLive", LeaseTimeToLiveRequest, { ID: 7n }, token), "");
+  assert.equal(ask("Maintenance/Status", StatusRequest, {}, token), "");
+  const path = "/etcdserverpb.Watch/Watch";
+  const stream = simulated.openStream(path, callWith(path, token));
+  stream.send(WatchRequest, { createRequest: { key: a } });
+  assert.equal(stream.received(WatchResponse)[0]!.cancelReason, `rpc error: code = InvalidArgument desc = ${old}`);
+  const renewals = "/etcdserverpb.Lease/LeaseKeepAlive";
+  const keepAlive = simulated.openStream(renewals, callWith(renewals, token));
+  keepAlive.send(LeaseKeepAliveRequest, { ID: 7n });
+  simulated.settle();
+  assert.equal(keepAlive.call.status!.message, old);
+  // Administrators change users whatever the revision of their token, or they could not make two changes in a row.
+  assert.equal(users.call("UserGet", AuthUserGetRequest, { name: "u" }, AuthUserGetResponse).roles.length, 1);
+});
+
+test("a range that is being streamed ends when permissions change before its client has taken it all", async () => {
+  const { simulated, users } = await withUser();
+  for (let i = 0; i < 200; i++) {
+    const put = { key: Buffer.from(`a${i}`), value: Buffer.alloc(8192) };
+    assert.equal(outcomeOf(simulated, PUT, PutRequest, put, callWith(PUT, users.token)), "");
+  }
+  const path = "/etcdserverpb.KV/RangeStream";
+  for (const isChanged of [false, true]) {
+    const call = callWith(path, users.token);
+    call.isReading = false;
+    simulated.send(path, RangeRequest, { key: a, rangeEnd: Buffer.from("b") }, call);
+    simulated.settle();
+    assert.equal(call.status, null, "it waits for its client");
+    if (isChanged) users.add("other");
+    for (let i = 0; i < 100 && call.status === null; i++) call.take();
+    assert.equal(call.status!.message, isChanged ? errors.AuthOldRevision.message : "");
+  }
 });
 
 // covers: LE-08
