@@ -511,6 +511,29 @@ test("a range that is being streamed ends when permissions change before its cli
   }
 });
 
+test("the keys of a lease are shown as permissions are when it is known which, and not if these changed meanwhile", async () => {
+  const { simulated, users } = await withUser();
+  const path = "/etcdserverpb.Lease/LeaseTimeToLive";
+  const grant = "/etcdserverpb.Lease/LeaseGrant";
+  assert.equal(outcomeOf(simulated, grant, LeaseGrantRequest, { ID: 7n, TTL: 60 }, callWith(grant, users.token)), "");
+  const waiting: (() => void)[] = [];
+  simulated.member.confirmLeadership = (done) => waiting.push(() => done(true));
+  const put = (key: string): string =>
+    outcomeOf(simulated, PUT, PutRequest, { key: Buffer.from(key), lease: 7n }, callWith(PUT, users.token));
+  for (const [meanwhile, expected] of [
+    [() => put("a"), ""],
+    [() => users.add("other"), errors.AuthOldRevision.message],
+    [() => put("x"), errors.PermissionDenied.message],
+  ] as const) {
+    const call = callWith(path, users.logIn("u"));
+    simulated.send(path, LeaseTimeToLiveRequest, { ID: 7n, keys: true }, call);
+    meanwhile();
+    for (const tell of waiting.splice(0)) tell();
+    simulated.settle();
+    assert.equal(call.status!.message, expected);
+  }
+});
+
 // covers: LE-08
 test("with auth on an expired lease goes all the same, with keys that only root may write", async () => {
   const { simulated, users } = await withUser();
