@@ -260,6 +260,7 @@ export class ServerMetrics {
       "The revision of the last compaction in store.",
       () => member.store.compactRevision,
     );
+    gauge("etcd_debugging_auth_revision", "The current revision of auth store.", () => member.auth.revision);
     gauge("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", () => member.hub.watcherCount);
     gauge("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams.", () => member.hub.streamCount);
     gauge(
