@@ -3,6 +3,9 @@
  * QUORATE_TEST_SUBJECT=etcd the expectations about one member are checked on etcd itself (3.7), which prints the same.
  */
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import {
   AuthenticateRequest,
@@ -21,8 +24,8 @@ import {
 import { RpcError } from "@quorate/rpc";
 import { type ClusterMember, until, withCluster } from "./harness/cluster.ts";
 import { Etcdctl } from "./harness/etcdctl.ts";
-import { isInstalled, ServerProcess } from "./harness/processes.ts";
-import type { Calls } from "./harness/rpc.ts";
+import { isInstalled, ServerProcess, sleep } from "./harness/processes.ts";
+import { Calls } from "./harness/rpc.ts";
 
 const isEtcd = process.env.QUORATE_TEST_SUBJECT === "etcd";
 
@@ -238,6 +241,52 @@ describe("auth, by Debian's etcdctl", { skip: !isInstalled("etcdctl", "version")
   });
 });
 
+describe("auth with signed tokens", { timeout: 60_000, skip: isEtcd || !isInstalled("etcdctl", "version") }, () => {
+  const key = Buffer.from("k");
+
+  // covers: AU-02, AU-01
+  it("a token outlives a restart, and is too old for keys once a user or role has changed", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "quorate-jwt-"));
+    writeFileSync(join(directory, "secret"), "as long a secret as anybody could wish for\n");
+    const flags = [`--auth-token=jwt,sign-method=HS256,priv-key=${join(directory, "secret")},ttl=10m`];
+    let server = await ServerProcess.quorate({ directory, flags });
+    const { ports } = server;
+    const calls = new Calls(ports.client);
+    try {
+      const ctl = new Etcdctl(server.endpoint);
+      for (const name of ["root", "u"]) await ctl.ok(["user", "add", `${name}:${name}`]);
+      await ctl.ok(["role", "add", "r"]);
+      await ctl.ok(["role", "grant-permission", "r", "readwrite", "k"]);
+      await ctl.ok(["user", "grant-role", "u", "r"]);
+      await ctl.ok(["auth", "enable"]);
+      const method = "etcdserverpb.Auth/Authenticate";
+      const request = { name: "u", password: "u" };
+      const { token } = await calls.unary(method, AuthenticateRequest, AuthenticateResponse, request);
+      assert.match(token, /^ey\w+\.ey\w+\.[\w-]+$/);
+      const put = (presented: string): Promise<PutResponse> =>
+        calls.unary("etcdserverpb.KV/Put", PutRequest, PutResponse, { key }, { metadata: [["token", presented]] });
+      await put(token);
+      await server.kill("SIGKILL");
+      server = await ServerProcess.quorate({ directory, ports, flags });
+      await put(token);
+      const [head, claims, signature] = token.split(".") as [string, string, string];
+      const forged = JSON.parse(Buffer.from(claims, "base64url").toString()) as object;
+      const asRoot = Buffer.from(JSON.stringify({ ...forged, username: "root" })).toString("base64url");
+      const unsigned = Buffer.from(JSON.stringify({ alg: "none", typ: "JWT" })).toString("base64url");
+      for (const bad of [`${head}.${asRoot}.${signature}`, `${unsigned}.${asRoot}.`, `${head}.${claims}`]) {
+        await assert.rejects(put(bad), { message: /invalid auth token/ });
+      }
+      await ctl.ok(["--user=root:root", "user", "add", "other:other"]);
+      await assert.rejects(put(token), { message: /revision of auth store is old/ });
+      assert.equal(await ctl.ok(["--user=u:u", "put", "k", "by a new token"]), "OK\n");
+    } finally {
+      calls.close();
+      await server.dispose();
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+});
+
 describe("auth in a cluster", { timeout: 120_000, skip: isEtcd }, () => {
   const key = Buffer.from("k");
 
@@ -297,15 +346,19 @@ describe("auth in a cluster", { timeout: 120_000, skip: isEtcd }, () => {
       const leader = await cluster.leader();
       const follower = cluster.members.find((member) => member !== leader)!;
       const ctl = await addUsers(leader);
-      // More than the log keeps.
-      for (let i = 0; i < 400; i++) {
-        await leader.calls.unary("etcdserverpb.KV/Put", PutRequest, PutResponse, { key, value: key });
+      // More than the log keeps, and time to let go of it.
+      for (let round = 0; round < 4; round++) {
+        const puts = Array.from({ length: 200 }, () =>
+          leader.calls.unary("etcdserverpb.KV/Put", PutRequest, PutResponse, { key, value: key }),
+        );
+        await Promise.all(puts);
+        await sleep(250);
       }
       const learner = await cluster.add({ isLearner: true });
       const ID = await learner.id();
       await until("the learner has what the leader has", async () => {
         const status = await learner.status().catch(() => null);
-        return status !== null && status.raftAppliedIndex > 400;
+        return status !== null && status.raftAppliedIndex > 800;
       });
       assert.match(learner.log, /applied snapshot/);
       await ctl.ok(["auth", "enable"]);
@@ -324,6 +377,12 @@ describe("auth in a cluster", { timeout: 120_000, skip: isEtcd }, () => {
           return false;
         }
       });
+      await until("the learner has heard of it", () =>
+        logIn(learner.calls, "root").then(
+          () => true,
+          () => false,
+        ),
+      );
       const status = await learner.calls.unary(
         "etcdserverpb.Auth/AuthStatus",
         AuthStatusRequest,

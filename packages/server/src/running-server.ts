@@ -1,7 +1,7 @@
 /**
  * A member on its sockets: binds them, opens the data directory, starts the member, serves, and stops all of it in order.
  *
- *   start   addresses ─▶ directory, locks ─▶ parts ─▶ member elects itself and publishes ─▶ "ready to serve"
+ *   start   addresses, keys of tokens ─▶ directory, locks ─▶ parts ─▶ member elects itself and publishes ─▶ "ready to serve"
  *   stop    listeners close ─▶ calls drain ─▶ waiters fail ─▶ flush, mark, checkpoint ─▶ locks released
  *
  * Addresses are bound first, so that a port in use is known before anything is written, but connections wait until the
@@ -81,9 +81,9 @@ export class RunningServer {
     let locks: readonly DirectoryLock[] = [];
     try {
       for (const { listener } of bound) await listener.listen();
+      const tokens = await tokensOf(config, { ...world, log: log.for("auth/tokens") });
       const opened = await openDataDirectory(config, world, () => discover(config, world, client));
       locks = opened.locks;
-      const tokens = await tokensOf(config, { ...world, log: log.for("auth/tokens") });
       const server = new RunningServer(config, log, world, opened, bound, client, tokens);
       await server.#serve();
       return server;
