@@ -85,6 +85,9 @@ test("who may log in: not while auth is off, not with a wrong password, not with
   assert.throws(() => users.logIn("nobody"), { message: errors.AuthFailed.message });
   // covers: AU-08
   assert.throws(() => users.logIn("cn", "secret"), { message: errors.NoPasswordUser.message });
+  // covers: SA-08
+  users.call("UserAdd", AuthUserAddRequest, { name: "empty" }, AuthUserAddResponse);
+  assert.throws(() => users.logIn("empty", ""), { message: errors.AuthFailed.message });
   assert.match(users.logIn("u"), /^[a-zA-Z]{16}\.\d+$/);
   users.call("AuthDisable", AuthDisableRequest, {}, AuthDisableResponse);
   assert.throws(() => users.logIn("u"), { message: errors.AuthNotEnabled.message });

@@ -218,6 +218,8 @@ class LogIn {
     const call = this.#call;
     const stored = this.#member.auth.passwordOf(user);
     if (typeof stored === "string") return this.#refuse(stored);
+    // Whatever was stored: who was added without a password by mistake is not open to everybody (SA-08).
+    if (password === "") return this.#refuse("AuthFailed");
     this.#member.options.passwords.verify({ user, hash: stored.hash, password, call }, (outcome) => {
       if (!call.isOpen) return;
       if (outcome === "right") this.#propose(stored);
