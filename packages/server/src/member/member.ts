@@ -536,6 +536,7 @@ export class Member implements ConsensusOwner {
     this.#dropCredentials(null);
     const { clusterVersion } = this.membership;
     if (clusterVersion !== null) this.#clusterVersionSet(clusterVersion);
+    this.#publisher.replaced(this.membership.member(this.id));
     this.#replay.begin();
   }
 

@@ -4,7 +4,7 @@
  */
 import { errors, RaftOp } from "@quorate/api";
 import { ClusterMemberAttrSetRequest } from "@quorate/api/messages";
-import { idText } from "@quorate/membership";
+import { type Member as ClusterMember, idText } from "@quorate/membership";
 import type { Log } from "@quorate/world";
 import type { ProposalHandler } from "./pending.ts";
 
@@ -25,6 +25,7 @@ export interface PublisherOwner {
 export class Publisher {
   readonly #options: PublisherOptions;
   readonly #owner: PublisherOwner;
+  #isPublished = false;
 
   constructor(options: PublisherOptions, owner: PublisherOwner) {
     this.#options = options;
@@ -38,14 +39,28 @@ export class Publisher {
     this.#owner.propose(RaftOp.ClusterMemberAttrSet, bytes, this.#handler);
   }
 
+  /**
+   * A snapshot has taken the place of entries that were never applied here, ours perhaps among them, of which nothing more
+   * would be heard. `own`: what the cluster now knows of this member.
+   */
+  replaced(own: ClusterMember | undefined): void {
+    const { name, clientUrls } = this.#options;
+    const isKnown = own?.name === name && own.clientUrls.join() === clientUrls.join();
+    if (isKnown) this.#published();
+  }
+
+  #published(): void {
+    if (this.#isPublished) return;
+    this.#isPublished = true;
+    const { log, memberId } = this.#options;
+    log.info("published local member to cluster through raft", { "local-member-id": idText(memberId) });
+    this.#owner.published();
+  }
+
   readonly #handler: ProposalHandler = {
-    applied: () => {
-      const { log, memberId } = this.#options;
-      log.info("published local member to cluster through raft", { "local-member-id": idText(memberId) });
-      this.#owner.published();
-    },
+    applied: () => this.#published(),
     failed: (_pending, error) => {
-      if (!this.#owner.mayPropose()) return;
+      if (this.#isPublished || !this.#owner.mayPropose()) return;
       this.#options.log.warn("failed to publish local member to cluster through raft; trying again", {
         error: errors[error].message,
       });
