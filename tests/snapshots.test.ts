@@ -335,11 +335,25 @@ describe("a snapshot of ours", { skip: !hasEtcd || !hasEtcdctl }, () => {
       await ok("etcdctl", [`--endpoints=${servers[1]!.endpoint}`, "put", "new", "1"]);
       const fourth = await freshMember("m4");
       const peerUrl = `http://127.0.0.1:${fourth.ports.peer}`;
-      const add = [`--endpoints=${servers[0]!.endpoint}`, "member", "add", "m4", `--peer-urls=${peerUrl}`];
+      const change = (...args: string[]): Promise<ProcessEnd> =>
+        run("etcdctl", [`--endpoints=${servers[0]!.endpoint}`, "member", ...args]);
+      const until = async (attempt: () => Promise<ProcessEnd>): Promise<ProcessEnd> => {
+        for (let tries = 0; ; tries++) {
+          const end = await attempt();
+          if (end.code === 0 || tries === 40) return end;
+          await sleep(250);
+        }
+      };
       // Members count as healthy when they have been in touch for five seconds.
-      for (let tries = 0; tries < 40 && (await run("etcdctl", add)).code !== 0; tries++) await sleep(250);
+      const added = await until(() => change("add", "m4", "--learner", `--peer-urls=${peerUrl}`));
+      const [, id] = /^Member ([0-9a-f]+) added/.exec(added.stdout)!;
       const flags = ["--initial-cluster-state=existing", "--initial-cluster-token=restored"];
       servers.push(await start("quorate", fourth, [...members, fourth], flags));
+      const ofLearner = JSON.parse(await utl(["snapshot", "status", await save(servers.at(-1)!), "-w", "json"])) as {
+        revision: number;
+      };
+      assert.equal(ofLearner.revision, contents.revision + 1, "a learner gives snapshots, too");
+      assert.equal((await until(() => change("promote", id!))).code, 0);
       const [first, last] = [await contentsOf(servers[0]!), await contentsOf(servers.at(-1)!)];
       assert.deepEqual(last, first);
       assert.equal(last.revision, contents.revision + 1);
