@@ -77,6 +77,8 @@ export interface Config {
   readonly compactionBatchLimit: number;
   readonly compactionSleepMs: number;
   readonly progressNotifyMs: number;
+  /** 0: never. */
+  readonly downgradeCheckMs: number;
 }
 
 export type { ClusterMember };
@@ -240,6 +242,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     slowApplyMs: duration("warning-apply-duration"),
     compactionBatchLimit: orDefault(number("compaction-batch-limit"), 1000),
     compactionSleepMs: orDefault(duration("compaction-sleep-interval"), 10),
+    downgradeCheckMs: duration("downgrade-check-time"),
     progressNotifyMs: Math.max(100, orDefault(duration("watch-progress-notify-interval"), 600_000)),
   };
 }

@@ -272,7 +272,7 @@ export const FLAGS: readonly Flag[] = [
   flag("warning-apply-duration", "duration", "100ms", "built", "Slower applies are logged."),
   flag("bootstrap-defrag-threshold-megabytes", "unsigned", "0", "later", "Defragment at start."),
   flag("max-learners", "integer", "1", "built", "Most learners in the cluster; must be the same everywhere."),
-  flag("downgrade-check-time", "duration", "5s", "inert", "Time between downgrade checks."),
+  flag("downgrade-check-time", "duration", "5s", "built", "Time between checks whether a downgrade is done; 0: never."),
   // Unsafe
   flag("force-new-cluster", "boolean", "false", "built", "Keep the data, and make a cluster of this member alone."),
   flag("unsafe-no-fsync", "boolean", "false", "later", "Acknowledge before data is durable."),

@@ -61,9 +61,14 @@ export class LeaderDuties {
     this.#parts.state.lessor.demote();
   }
 
-  /** Asks all members whether the cluster may run at a higher version. */
+  /** Asks all members whether the cluster should run at another version. */
   checkVersions(): void {
     this.#versions.check();
+  }
+
+  /** Asks all members whether the downgrade under way is done. */
+  checkDowngrade(): void {
+    this.#versions.checkDowngrade();
   }
 
   /** Revokes the leases that have expired; one renewed while it was found out who leads is spared (LE-01). */

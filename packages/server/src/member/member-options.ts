@@ -40,6 +40,8 @@ export interface MemberOptions {
   /** An entry that takes longer to apply is logged. */
   readonly slowApplyMs: number;
   readonly progressNotifyMs: number;
+  /** How often the leader asks whether a downgrade of the cluster is done; 0: never. */
+  readonly downgradeCheckMs: number;
   /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
   readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
   readonly askVersions: AskVersions;
@@ -90,6 +92,7 @@ export function memberOptionsOf(
     compactionSleepMs: config.compactionSleepMs,
     slowApplyMs: config.slowApplyMs,
     progressNotifyMs: config.progressNotifyMs,
+    downgradeCheckMs: config.downgradeCheckMs,
     clock: world.clock,
     timers: world.timers,
     random: world.random,

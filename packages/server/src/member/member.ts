@@ -82,7 +82,7 @@ export interface MemberOwner {
 const SWEEP_MS = 500;
 /** How soon a watcher that starts in a compacted past hears of it, at the latest. */
 const REPLAY_MS = 100;
-/** How often the leader asks whether the cluster may run at a higher version: etcd's. */
+/** How often the leader asks whether the cluster should run at another version, and the database follows: etcd's. */
 const VERSION_CHECK_MS = 4000;
 const TOKEN_EXPIRY_MS = 1000;
 /** What is left of the first election timeout for a member that starts among others. */
@@ -251,7 +251,12 @@ export class Member implements ConsensusOwner {
     this.#intervals.every(heartbeatMs, () => this.#tick());
     this.#intervals.every(SWEEP_MS, () => this.#sweep());
     this.#intervals.every(REPLAY_MS, () => this.#replay.begin());
-    this.#intervals.every(VERSION_CHECK_MS, () => this.#duties.checkVersions());
+    this.#intervals.every(VERSION_CHECK_MS, () => {
+      this.#duties.checkVersions();
+      this.#state.followClusterVersion();
+    });
+    const { downgradeCheckMs } = this.options;
+    if (downgradeCheckMs > 0) this.#intervals.every(downgradeCheckMs, () => this.#duties.checkDowngrade());
     this.#intervals.every(TOKEN_EXPIRY_MS, () => this.options.tokens.expire());
     // What the log says is committed is applied first: for a new member, the configuration itself.
     this.#consensus.begin();
@@ -260,6 +265,7 @@ export class Member implements ConsensusOwner {
     // Whoever leads is heard from within two heartbeats; votes before that are refused to us (RA-09).
     else if (advanceFirstElection) this.#consensus.advanceElection(electionTicks - FIRST_ELECTION_TICKS);
     this.#publisher.begin();
+    this.#state.followClusterVersion();
     this.#state.resumeCompaction();
   }
 
@@ -333,6 +339,11 @@ export class Member implements ConsensusOwner {
 
   get membership(): Membership {
     return this.#state.membership;
+  }
+
+  /** The version whose form the database has; null while nothing has been applied. */
+  get storageVersion(): string | null {
+    return this.#state.storageVersion;
   }
 
   get alarms(): Alarms {
@@ -556,6 +567,8 @@ export class Member implements ConsensusOwner {
       this.#owner.failed(new Error(`${text}: ${serverVersion}, the cluster runs at ${version}`));
       return;
     }
+    // Not in the midst of an entry.
+    this.options.timers.nextTurn(() => this.#state.followClusterVersion());
     this.#becomeReady();
   }
 

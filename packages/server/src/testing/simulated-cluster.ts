@@ -24,6 +24,8 @@ export class ClusterMachine extends SimulatedMachine {
   owner: PeerNetworkOwner | null = null;
   requests: PeerRequests | null = null;
   isCutOff = false;
+  /** What it tells a leader that asks. */
+  serverVersion = "3.7.1";
   /** Since when it has been within reach. */
   connectedSinceMs = 0;
 
@@ -167,9 +169,7 @@ export class SimulatedCluster {
         return this.#networkOf(machine);
       },
       askVersions: (members, done) => {
-        this.world.nextTurn(() =>
-          done(members.map(({ id }) => (this.#reached(machine, id) === null ? null : "3.7.1"))),
-        );
+        this.world.nextTurn(() => done(members.map(({ id }) => this.#reached(machine, id)?.serverVersion ?? null)));
       },
     };
   }
