@@ -51,6 +51,8 @@ export interface Config {
   readonly preVote: boolean;
   /** As configured: 0 means the default, negative means none. */
   readonly quotaBytesConfigured: number;
+  /** The NOSPACE alarm ends when space is freed. */
+  readonly autoDisarmNoSpace: boolean;
   readonly flushIntervalMs: number;
   readonly flushOperations: number;
   readonly maxTxnOps: number;
@@ -218,6 +220,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     raftWriteTimeoutMs: Math.max(MIN_RAFT_TIMEOUT_MS, duration("raft-write-timeout")),
     preVote: truth("pre-vote"),
     quotaBytesConfigured: number("quota-backend-bytes"),
+    autoDisarmNoSpace: truth("auto-disarm-nospace"),
     flushIntervalMs: orDefault(duration("backend-batch-interval"), 100),
     flushOperations: orDefault(number("backend-batch-limit"), 10_000),
     maxTxnOps: number("max-txn-ops"),

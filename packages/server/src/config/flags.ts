@@ -1,12 +1,12 @@
 /**
- * Every flag of etcd v3.7's server: name, kind, default, where a configuration file keeps it, and whether this server
+ * Every flag of etcd v3.7's server, and the few that are ours: name, kind, default, where a configuration file keeps it, and whether this server
  * does what it asks. The table is the only list: the command line, ETCD_* variables, the file reader and `--help` are
  * derived from it.
  */
 export type FlagKind = "string" | "boolean" | "integer" | "unsigned" | "duration" | "urls" | "list";
 
 /**
- * - `built`: does what etcd's does.
+ * - `built`: does what etcd's does, or what its help says if it is ours.
  * - `inert`: accepted for compatibility; nothing here for it to change (a bbolt detail, a deprecated switch).
  * - `later`: refused with a clear message unless it has its default, so that nobody relies on what is not there.
  */
@@ -56,6 +56,8 @@ export const FLAGS: readonly Flag[] = [
   flag("max-wals", "unsigned", "5", "inert", "Log files to keep; ours are recycled."),
   flag("memory-mlock", "boolean", "false", "later", "Lock the database in memory."),
   flag("quota-backend-bytes", "integer", "0", "built", "Database size limit in bytes; 0: 2 GiB, negative: none."),
+  // Ours.
+  flag("auto-disarm-nospace", "boolean", "true", "built", "End the alarm NOSPACE by itself when space was freed."),
   flag("backend-bbolt-freelist-type", "string", "map", "inert", "A bbolt detail."),
   flag("backend-batch-interval", "duration", "0s", "built", "Longest time before applied state is flushed; 0: 100ms."),
   flag("backend-batch-limit", "integer", "0", "built", "Most operations before applied state is flushed; 0: 10000."),

@@ -29,6 +29,8 @@ export interface MemberOptions {
   readonly leaseCheckpointMs: number | null;
   /** Negative: none. */
   readonly quotaBytes: number;
+  /** The NOSPACE alarm ends when space is freed. */
+  readonly autoDisarmNoSpace: boolean;
   readonly maxTxnOps: number;
   readonly maxRequestBytes: number;
   readonly flushIntervalMs: number;
@@ -82,6 +84,7 @@ export function memberOptionsOf(
     preVote: config.preVote,
     maxLearners: config.maxLearners,
     quotaBytes: config.quotaBytesConfigured === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBytesConfigured,
+    autoDisarmNoSpace: config.autoDisarmNoSpace,
     maxTxnOps: config.maxTxnOps,
     maxRequestBytes: config.maxRequestBytes,
     flushIntervalMs: config.flushIntervalMs,

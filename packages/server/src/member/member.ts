@@ -62,6 +62,7 @@ import { Publisher } from "./publisher.ts";
 import type { ReadWaiter } from "./read-rounds.ts";
 import type { RequestIds } from "./request-ids.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
+import { Space } from "./space.ts";
 import { type CompactedDone, StateMachine } from "./state-machine.ts";
 import { Succession } from "./succession.ts";
 import { WatchReplay } from "./watch-replay.ts";
@@ -105,6 +106,7 @@ export class Member implements ConsensusOwner {
   readonly #state: StateMachine;
   readonly #consensus: Consensus;
   readonly #proposals: Proposals;
+  readonly #space: Space;
   readonly #certainty: LeaderCertainty;
   readonly #duties: LeaderDuties;
   readonly #others: OtherMembers;
@@ -214,7 +216,6 @@ export class Member implements ConsensusOwner {
     );
     this.#proposals = new Proposals(
       {
-        memberId,
         ids,
         state,
         consensus,
@@ -225,6 +226,7 @@ export class Member implements ConsensusOwner {
       },
       options,
     );
+    this.#space = new Space({ memberId, state, proposals: this.#proposals }, options);
     this.#duties = new LeaderDuties(
       { state, consensus, certainty: this.#certainty, proposals: this.#proposals, counters },
       { ...options, memberId },
@@ -253,6 +255,7 @@ export class Member implements ConsensusOwner {
     this.#intervals.every(REPLAY_MS, () => this.#replay.begin());
     this.#intervals.every(VERSION_CHECK_MS, () => {
       this.#duties.checkVersions();
+      this.#duties.disarmRemoved();
       this.#state.followClusterVersion();
     });
     const { downgradeCheckMs } = this.options;
@@ -395,9 +398,9 @@ export class Member implements ConsensusOwner {
     this.#consensus.read(waiter);
   }
 
-  /** Whether the database has room for a write of this cost. If not, the call fails. See {@link Proposals.admitsWrite}. */
+  /** Whether the database has room for a write of this cost. If not, the call fails. See {@link Space.admitsWrite}. */
   admitsWrite(call: ServerCall, costBytes: number): boolean {
-    return this.#proposals.admitsWrite(call, costBytes);
+    return this.#space.admitsWrite(call, costBytes);
   }
 
   /** Puts an operation, encoded in `bytes[start, end)` (copied), into the log. See {@link Proposals.propose}. */
@@ -592,6 +595,7 @@ export class Member implements ConsensusOwner {
     const nowMs = this.options.clock.monotonicMs();
     this.#proposals.expire(nowMs);
     this.#duties.expireLeases();
+    this.#space.check();
     if (this.#state.rest(nowMs)) this.#owner.resting();
     this.#owner.flush();
   }
