@@ -13,6 +13,8 @@ export class InvalidAutoCompaction extends Error {
 }
 
 const HOUR_MS = 3_600_000;
+/** What Go's durations hold. */
+const LONGEST_PERIOD_MS = 2 ** 63 / 1e6;
 /** A tenth of it is the pause between two looks at the revision. */
 const LEAST_PERIOD_MS = 10;
 
@@ -28,18 +30,20 @@ export function parseAutoCompaction(mode: string, retention: string): AutoCompac
   }
   if (retention === "") return null;
   const isNumber = /^\+?\d+$/.test(retention);
-  const amount = isNumber ? Number(retention) : parseDurationMs(retention);
-  if (amount === null || !Number.isSafeInteger(isNumber ? amount * HOUR_MS : Math.ceil(amount))) {
-    throw new InvalidAutoCompaction(`error parsing CompactionRetention: invalid duration ${JSON.stringify(retention)}`);
+  if (mode === "revision" && isNumber && Number.isSafeInteger(Number(retention))) {
+    return Number(retention) === 0 ? null : { mode, retention: Number(retention) };
   }
-  if (amount === 0) return null;
+  const retentionMs = isNumber ? Number(retention) * HOUR_MS : parseDurationMs(retention);
+  if (retentionMs === null || retentionMs > LONGEST_PERIOD_MS) {
+    const problem = `time: invalid duration ${JSON.stringify(retention)}`;
+    throw new InvalidAutoCompaction(`error parsing CompactionRetention: ${problem}`);
+  }
+  if (retentionMs === 0) return null;
   if (mode === "revision") {
-    if (isNumber) return { mode, retention: amount };
     throw new InvalidAutoCompaction(
       `--auto-compaction-retention in revision mode is a number of revisions (set to ${JSON.stringify(retention)})`,
     );
   }
-  const retentionMs = isNumber ? amount * HOUR_MS : amount;
   if (retentionMs < LEAST_PERIOD_MS) {
     throw new InvalidAutoCompaction(
       `--auto-compaction-retention must be at least ${LEAST_PERIOD_MS}ms (set to ${JSON.stringify(retention)})`,

@@ -5,6 +5,7 @@
  */
 
 import { type AuthTokenConfig, parseAuthToken } from "./auth-token.ts";
+import { type AutoCompaction, InvalidAutoCompaction, parseAutoCompaction } from "./auto-compaction.ts";
 import { type ClusterMember, parseClusterMap } from "./cluster-map.ts";
 import { ConfigError, isTrue, type Settings } from "./command-line.ts";
 import { parseDurationMs } from "./duration.ts";
@@ -81,6 +82,7 @@ export interface Config {
   readonly progressNotifyMs: number;
   /** 0: never. */
   readonly downgradeCheckMs: number;
+  readonly autoCompaction: AutoCompaction;
 }
 
 export type { ClusterMember };
@@ -245,6 +247,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     slowApplyMs: duration("warning-apply-duration"),
     compactionBatchLimit: orDefault(number("compaction-batch-limit"), 1000),
     compactionSleepMs: orDefault(duration("compaction-sleep-interval"), 10),
+    autoCompaction: autoCompactionOf(text("auto-compaction-mode"), text("auto-compaction-retention")),
     downgradeCheckMs: duration("downgrade-check-time"),
     progressNotifyMs: Math.max(100, orDefault(duration("watch-progress-notify-interval"), 600_000)),
   };
@@ -258,6 +261,15 @@ function refuseWhatIsNotBuilt(settings: Settings): void {
     if (value !== undefined && value !== flag.default && !(flag.kind === "boolean" && !isTrue(value))) {
       throw new ConfigError(`--${flag.name} is not supported by this version of quorate`);
     }
+  }
+}
+
+function autoCompactionOf(mode: string, retention: string): AutoCompaction {
+  try {
+    return parseAutoCompaction(mode, retention);
+  } catch (error) {
+    if (error instanceof InvalidAutoCompaction) throw new ConfigError(error.message, { cause: error });
+    throw error;
   }
 }
 

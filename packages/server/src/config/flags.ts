@@ -160,8 +160,8 @@ export const FLAGS: readonly Flag[] = [
   flag("discovery-srv-name", "string", "", "built", "Suffix of the SRV service name."),
   flag("strict-reconfig-check", "boolean", "true", "built", "Refuse membership changes that risk quorum."),
   flag("pre-vote", "boolean", "true", "built", "Ask before an election whether it could be won."),
-  flag("auto-compaction-retention", "string", "0", "later", "Automatic compaction; 0: off."),
-  flag("auto-compaction-mode", "string", "periodic", "later", "periodic or revision."),
+  flag("auto-compaction-retention", "string", "0", "built", "What to keep: 10h, 30m, 5 (hours), 1000; 0: all."),
+  flag("auto-compaction-mode", "string", "periodic", "built", "periodic (keep a time) or revision (keep a number)."),
   flag("v2-deprecation", "string", "", "inert", "Ignored since 3.6."),
   // Security
   flag("cert-file", "string", "", "built", "TLS certificate of the client port.", clientTls("cert-file")),

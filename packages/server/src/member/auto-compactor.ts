@@ -31,8 +31,6 @@ export interface AutoCompactorOptions {
 const HOUR_MS = 3_600_000;
 const LOOKS_PER_PERIOD = 10;
 const REVISION_MODE_MS = 5 * 60 * 1000;
-/** Timers take no longer. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 
 export class AutoCompactor {
   readonly #settings: AutoCompaction & {};
@@ -75,7 +73,7 @@ export class AutoCompactor {
   }
 
   #lookLater(): void {
-    this.#timer = this.#options.timers.after(Math.min(this.#lookMs, MAX_TIMER_MS), () => {
+    this.#timer = this.#options.timers.after(this.#lookMs, () => {
       if (this.#settings.mode === "periodic") this.#lookPeriodically(this.#settings.retentionMs);
       else this.#lookAtCount(this.#settings.retention);
       this.#lookLater();
@@ -86,7 +84,8 @@ export class AutoCompactor {
     const oldest = this.#notes[0]!;
     const waitedMs = this.#options.clock.monotonicMs() - this.#lastSuccessMs;
     const pauseMs = this.#hasBegun ? Math.min(retentionMs, HOUR_MS) : retentionMs;
-    if (this.#owner.isLeader() && waitedMs >= pauseMs && oldest !== this.#lastRevision) {
+    // Timers may be a moment early: a look that is due is not put off to the next for that.
+    if (this.#owner.isLeader() && waitedMs >= pauseMs - this.#lookMs / 2 && oldest !== this.#lastRevision) {
       this.#hasBegun = true;
       this.#compact(oldest, { "compact-period-ms": retentionMs });
     }

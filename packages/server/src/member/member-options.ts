@@ -4,6 +4,7 @@ import type { Tokens } from "@quorate/auth";
 import type { Clock, Log, Random, Timers } from "@quorate/world";
 import { refusalToIssue } from "../auth/configured-tokens.ts";
 import type { Passwords } from "../auth/passwords.ts";
+import type { AutoCompaction } from "../config/auto-compaction.ts";
 import type { Config } from "../config/config.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import { VERSIONS } from "../versions.ts";
@@ -44,6 +45,7 @@ export interface MemberOptions {
   readonly progressNotifyMs: number;
   /** How often the leader asks whether a downgrade of the cluster is done; 0: never. */
   readonly downgradeCheckMs: number;
+  readonly autoCompaction: AutoCompaction;
   /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
   readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
   readonly askVersions: AskVersions;
@@ -95,6 +97,7 @@ export function memberOptionsOf(
     compactionSleepMs: config.compactionSleepMs,
     slowApplyMs: config.slowApplyMs,
     progressNotifyMs: config.progressNotifyMs,
+    autoCompaction: config.autoCompaction,
     downgradeCheckMs: config.downgradeCheckMs,
     clock: world.clock,
     timers: world.timers,

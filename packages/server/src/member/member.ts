@@ -45,6 +45,7 @@ import type { PeerNetwork } from "../peers/peer-network.ts";
 import type { Alarms } from "./alarms.ts";
 import { type AppliedDone, AppliedWaits } from "./applied-waits.ts";
 import { ClientSnapshots, type ClientSnapshotTask } from "./client-snapshots.ts";
+import { AutoCompactor } from "./auto-compactor.ts";
 import { confStateJson } from "./conf-state.ts";
 import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
 import { Intervals } from "./intervals.ts";
@@ -114,6 +115,7 @@ export class Member implements ConsensusOwner {
   readonly #snapshots: SnapshotExchange;
   readonly #clientSnapshots: ClientSnapshots;
   readonly #publisher: Publisher;
+  readonly #autoCompactor: AutoCompactor | null;
   readonly #appliedWaits: AppliedWaits;
   readonly #replay: WatchReplay;
   readonly #intervals: Intervals;
@@ -231,6 +233,19 @@ export class Member implements ConsensusOwner {
       { state, consensus, certainty: this.#certainty, proposals: this.#proposals, counters },
       { ...options, memberId },
     );
+    const { autoCompaction } = options;
+    this.#autoCompactor =
+      autoCompaction === null
+        ? null
+        : new AutoCompactor(
+            autoCompaction,
+            {
+              revision: () => this.store.revision,
+              isLeader: () => this.isLeader,
+              propose: (op, bytes, handler) => this.#proposals.proposeOwn(op, bytes, handler, this.term),
+            },
+            options,
+          );
     this.#publisher = new Publisher(
       { ...options, memberId },
       {
@@ -268,6 +283,7 @@ export class Member implements ConsensusOwner {
     // Whoever leads is heard from within two heartbeats; votes before that are refused to us (RA-09).
     else if (advanceFirstElection) this.#consensus.advanceElection(electionTicks - FIRST_ELECTION_TICKS);
     this.#publisher.begin();
+    this.#autoCompactor?.start();
     this.#state.followClusterVersion();
     this.#state.resumeCompaction();
   }
@@ -284,6 +300,7 @@ export class Member implements ConsensusOwner {
   stop(done: (error: Error | null) => void): void {
     this.#isStopping = true;
     this.#intervals.stop();
+    this.#autoCompactor?.stop();
     this.#replay.stop();
     this.#others.stop();
     this.#succession.stop();
