@@ -83,6 +83,12 @@ export interface Config {
   /** 0: never. */
   readonly downgradeCheckMs: number;
   readonly autoCompaction: AutoCompaction;
+  /** A member that starts compares its keys with the others' before it serves. */
+  readonly initialCorruptCheck: boolean;
+  /** Between two comparisons of all keys by the leader; 0: never. */
+  readonly corruptCheckMs: number;
+  /** Between two comparisons of what compactions have left a hash of; 0: never. */
+  readonly compactHashCheckMs: number;
 }
 
 export type { ClusterMember };
@@ -131,6 +137,8 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
   const orDefault = (value: number, otherwise: number): number => (value === 0 ? otherwise : value);
   const urls = (name: string): ServiceUrl[] => refusing(() => parseUrls(text(name)));
   refuseWhatIsNotBuilt(settings);
+
+  checkUpkeep(text, duration);
 
   const gates = gatesOf(text("feature-gates"));
   const name = text("name");
@@ -247,6 +255,9 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     slowApplyMs: duration("warning-apply-duration"),
     compactionBatchLimit: orDefault(number("compaction-batch-limit"), 1000),
     compactionSleepMs: orDefault(duration("compaction-sleep-interval"), 10),
+    initialCorruptCheck: gates.InitialCorruptCheck,
+    corruptCheckMs: duration("corrupt-check-time"),
+    compactHashCheckMs: gates.CompactHashCheck ? duration("compact-hash-check-time") : 0,
     autoCompaction: autoCompactionOf(text("auto-compaction-mode"), text("auto-compaction-retention")),
     downgradeCheckMs: duration("downgrade-check-time"),
     progressNotifyMs: Math.max(100, orDefault(duration("watch-progress-notify-interval"), 600_000)),
@@ -284,6 +295,16 @@ function gatesOf(text: string): FeatureGates {
   const problem = featureGatesProblem(gates);
   if (problem !== null) throw new ConfigError(problem);
   return gates;
+}
+
+/** What etcd refuses, or ends on. */
+function checkUpkeep(text: (name: string) => string, duration: (name: string) => number): void {
+  if (duration("compact-hash-check-time") <= 0) {
+    throw new ConfigError(`--compact-hash-check-time must be >0 (set to ${text("compact-hash-check-time")})`);
+  }
+  if (duration("corrupt-check-time") < 0) {
+    throw new ConfigError(`--corrupt-check-time must be >=0 (set to ${text("corrupt-check-time")})`);
+  }
 }
 
 function checkTiming(heartbeatMs: number, electionMs: number): void {

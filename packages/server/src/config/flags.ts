@@ -266,8 +266,8 @@ export const FLAGS: readonly Flag[] = [
   ),
   flag("warning-unary-request-duration", "duration", "300ms", "built", "Slower calls are logged."),
   // Features
-  flag("corrupt-check-time", "duration", "0s", "later", "Time between corruption checks; 0: off."),
-  flag("compact-hash-check-time", "duration", "1m0s", "later", "Time between compaction hash checks."),
+  flag("corrupt-check-time", "duration", "0s", "built", "Time between corruption checks; 0: off."),
+  flag("compact-hash-check-time", "duration", "1m0s", "built", "Time between compaction hash checks."),
   flag("compaction-batch-limit", "integer", "0", "built", "Keys handled in one slice of a compaction; 0: 1000."),
   flag("compaction-sleep-interval", "duration", "0s", "built", "Pause between slices of a compaction; 0: 10ms."),
   flag("watch-progress-notify-interval", "duration", "0s", "built", "Time between progress notifications; 0: 10m."),
