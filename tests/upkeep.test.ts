@@ -14,6 +14,10 @@ import {
   AlarmResponse,
   CompactionRequest,
   CompactionResponse,
+  DefragmentRequest,
+  DefragmentResponse,
+  DeleteRangeRequest,
+  DeleteRangeResponse,
   DowngradeRequest,
   DowngradeResponse,
   HashKVRequest,
@@ -301,6 +305,78 @@ describe("a member whose database was altered", { timeout: 300_000 }, () => {
       assert.equal(await refused.exited(), 1);
       assert.match(refused.log, /found data inconsistency with peers/);
       await group.put(0, "key", "the others go on");
+    }));
+});
+
+describe("space", { timeout: 120_000 }, () => {
+  const value = "x".repeat(100_000);
+  const QUOTA = 16 * 1024 * 1024;
+
+  async function remove(group: Group, all: { key: string; rangeEnd: string }): Promise<void> {
+    const request = { key: Buffer.from(all.key), rangeEnd: Buffer.from(all.rangeEnd) };
+    const path = "etcdserverpb.KV/DeleteRange";
+    const { header } = await group.calls(0).unary(path, DeleteRangeRequest, DeleteRangeResponse, request);
+    await group.calls(0).unary("etcdserverpb.KV/Compact", CompactionRequest, CompactionResponse, {
+      revision: header!.revision,
+      physical: true,
+    });
+  }
+
+  it("runs out, and comes back by itself when keys are deleted and compacted, over and over", () =>
+    withGroup(["quorate"], [`--quota-backend-bytes=${QUOTA}`], async (group) => {
+      for (let round = 0; round < 3; round++) {
+        await assert.rejects(
+          async () => {
+            for (let i = 0; i < 1000; i++) await group.put(0, `k${i}`, value);
+          },
+          { code: 8, message: "etcdserver: mvcc: database space exceeded" },
+        );
+        assert.deepEqual(await group.alarms(0), [`m1 ${AlarmType.NOSPACE}`]);
+        await remove(group, { key: "k", rangeEnd: "l" });
+        await until("the alarm ends", async () => (await group.alarms(0)).length === 0);
+      }
+      const { dbSize } = await group.status(0);
+      assert.ok(dbSize < 1.5 * QUOTA, `free pages are used again: the file has ${dbSize} bytes`);
+    }));
+
+  // covers: ST-12
+  it("a defragmentation makes the file smaller while writes and reads are answered", () =>
+    withGroup(["quorate"], [], async (group) => {
+      for (let i = 0; i < 600; i += 20) {
+        await Promise.all(Array.from({ length: 20 }, (_, j) => group.put(0, `k${i + j}`, value)));
+      }
+      await remove(group, { key: "k", rangeEnd: "k4" });
+      await until("all is in the database", async () => (await group.status(0)).dbSizeInUse < 40_000_000);
+      const before = await group.status(0);
+      let isOver = false;
+      let answered = 0;
+      const path = "etcdserverpb.Maintenance/Defragment";
+      const defragmented = group
+        .calls(0)
+        .unary(path, DefragmentRequest, DefragmentResponse, {})
+        .finally(() => {
+          isOver = true;
+        });
+      while (!isOver) {
+        await group.put(0, "during", String(answered));
+        const request = { key: Buffer.from("during") };
+        const { kvs } = await group.calls(0).unary("etcdserverpb.KV/Range", RangeRequest, RangeResponse, request);
+        assert.equal(Buffer.from(kvs[0]!.value).toString(), String(answered));
+        if (!isOver) answered++;
+      }
+      await defragmented;
+      assert.ok(answered > 3, `only ${answered} writes were answered meanwhile`);
+      const after = await group.status(0);
+      assert.ok(after.dbSize < before.dbSize - 10_000_000, `${before.dbSize} bytes before, ${after.dbSize} after`);
+
+      // And at a start, if that would free enough.
+      await remove(group, { key: "k", rangeEnd: "l" });
+      await sleep(500);
+      await group.stopMember(0);
+      const server = await group.startMember(0, ["--bootstrap-defrag-threshold-megabytes=10"]);
+      assert.match(server.log, /defragmented at start/);
+      assert.ok((await group.status(0)).dbSize < 5_000_000);
+      await group.put(0, "k", "v");
     }));
 });
 

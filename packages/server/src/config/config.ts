@@ -85,6 +85,8 @@ export interface Config {
   readonly autoCompaction: AutoCompaction;
   /** A member that starts compares its keys with the others' before it serves. */
   readonly initialCorruptCheck: boolean;
+  /** The database is defragmented at a start that can free so much; 0: never. */
+  readonly bootstrapDefragBytes: number;
   /** Between two comparisons of all keys by the leader; 0: never. */
   readonly corruptCheckMs: number;
   /** Between two comparisons of what compactions have left a hash of; 0: never. */
@@ -255,6 +257,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     slowApplyMs: duration("warning-apply-duration"),
     compactionBatchLimit: orDefault(number("compaction-batch-limit"), 1000),
     compactionSleepMs: orDefault(duration("compaction-sleep-interval"), 10),
+    bootstrapDefragBytes: number("bootstrap-defrag-threshold-megabytes") * 1024 * 1024,
     initialCorruptCheck: gates.InitialCorruptCheck,
     corruptCheckMs: duration("corrupt-check-time"),
     compactHashCheckMs: gates.CompactHashCheck ? duration("compact-hash-check-time") : 0,

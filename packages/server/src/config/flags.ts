@@ -272,7 +272,13 @@ export const FLAGS: readonly Flag[] = [
   flag("compaction-sleep-interval", "duration", "0s", "built", "Pause between slices of a compaction; 0: 10ms."),
   flag("watch-progress-notify-interval", "duration", "0s", "built", "Time between progress notifications; 0: 10m."),
   flag("warning-apply-duration", "duration", "100ms", "built", "Slower applies are logged."),
-  flag("bootstrap-defrag-threshold-megabytes", "unsigned", "0", "later", "Defragment at start."),
+  flag(
+    "bootstrap-defrag-threshold-megabytes",
+    "unsigned",
+    "0",
+    "built",
+    "Defragment at a start that can free so much; 0: never.",
+  ),
   flag("max-learners", "integer", "1", "built", "Most learners in the cluster; must be the same everywhere."),
   flag("downgrade-check-time", "duration", "5s", "built", "Time between checks whether a downgrade is done; 0: never."),
   // Unsafe

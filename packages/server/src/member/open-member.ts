@@ -118,6 +118,7 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
   const used = candidates.find((each) => (replay.snapshotMark?.index ?? 0) <= each.flushedIndex)!;
   for (const { storage } of candidates) if (storage !== used.storage) databases.discard(storage);
 
+  await defragmentAtStart(used.storage, config.bootstrapDefragBytes, log);
   const { memberId, clusterId, isJoined } = decodeIdentity(replay.metadata);
   log.info("restarting local member", {
     "local-member-id": idText(memberId),
@@ -194,6 +195,26 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
     markedIndex: replay.snapshotMark?.index ?? 0,
     firstPeers,
   };
+}
+
+/** While nobody waits for it. One that fails leaves the database as it was. */
+function defragmentAtStart(storage: Storage, thresholdBytes: number, log: Log): Promise<void> {
+  const sizes = {
+    "current-db-size-bytes": storage.sizeBytes(),
+    "current-db-size-in-use-bytes": storage.sizeInUseBytes(),
+  };
+  if (thresholdBytes === 0) return Promise.resolve();
+  if (storage.sizeBytes() - storage.sizeInUseBytes() < thresholdBytes) {
+    log.info("Skipping defragmentation", { ...sizes, "bootstrap-defrag-threshold-bytes": thresholdBytes });
+    return Promise.resolve();
+  }
+  return new Promise((resolve) => {
+    storage.defragment((error) => {
+      if (error === null) log.info("defragmented at start", { ...sizes, "new-db-size-bytes": storage.sizeBytes() });
+      else log.warn("failed to defragment at start", { ...sizes, error });
+      resolve();
+    });
+  });
 }
 
 /** What the state of a member needs to know of the configuration. */
