@@ -143,6 +143,10 @@ class Group {
     return `${said.etcdcluster} ${storageVersion} ${enabled ? targetVersion : "-"}`;
   }
 
+  async metrics(at: number): Promise<string> {
+    return (await fetch(`http://127.0.0.1:${this.#ports[at]!.client}/metrics`)).text();
+  }
+
   async untilVersions(expected: string): Promise<void> {
     for (const at of this.programs.keys()) {
       await until(`member ${at + 1} is at ${expected}`, async () => (await this.versions(at)) === expected);
@@ -252,6 +256,10 @@ describe("a downgrade", { timeout: 300_000 }, () => {
       assert.equal(await group.downgrade(asked, VALIDATE, "3.6"), "3.7");
       assert.equal(await group.downgrade(asked, ENABLE, "3.6.0"), "3.7");
       await group.untilVersions("3.6.0 3.6.0 3.6.0");
+      for (const at of group.programs.keys()) {
+        const metrics = await group.metrics(at);
+        assert.match(metrics, /^etcd_cluster_version\{cluster_version="3\.6"\} 1$/m);
+      }
       assert.match(await group.downgrade(leader, ENABLE, "3.5"), /^9 etcdserver: cluster has a downgrade job in pro/);
       for (const at of group.programs.keys()) await group.put(at, `k${at}`, "v");
       assert.equal(await group.downgrade(leader, CANCEL, ""), "3.6");
