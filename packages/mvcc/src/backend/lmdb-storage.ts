@@ -224,14 +224,11 @@ export class LmdbStorage implements Storage {
     });
   }
 
-  /** No commit is under way. A copy that is not put in place is cleared away by the next one, or the next start. */
+  /** No commit is under way. */
   #putCopyInPlace(end: (error: Error | null) => void): void {
     const dropped = this.#droppedMeanwhile!;
-    if (!dropped.isComplete) {
-      queueMicrotask(() => end(new DefragmentError("too much was compacted meanwhile; try again")));
-      return;
-    }
-    this.#ask("defragment", { kind: "defragment", drops: dropped.toArray() }, (answer) => {
+    const drops = dropped.isComplete ? dropped.toArray() : null;
+    this.#ask("defragment", { kind: "defragment", drops }, (answer) => {
       if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
       if (answer.kind === "done") this.#openNewFile();
       if (this.#failure !== null) return end(this.#failure);

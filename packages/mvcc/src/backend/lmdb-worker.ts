@@ -135,9 +135,10 @@ function dropRecords(drops: Float64Array): void {
  * Brings the compacted copy up to date, then puts it in place of the database. Until the rename any failure leaves everything
  * as it was; the main thread goes on reading the old file, which lives until it lets go (known-failures ST-11).
  */
-function defragment(drops: Float64Array): Answer {
+function defragment(drops: Float64Array | null): Answer {
   const path = defragmentedPath(directory);
   try {
+    if (drops === null) throw new Error("too much was compacted meanwhile; try again");
     const copy = openCopy(directory, mapBytes);
     try {
       catchUp(environment, copy, drops, (bytes) => checkSpace(SLACK_BYTES + bytes));

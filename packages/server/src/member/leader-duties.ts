@@ -1,7 +1,8 @@
 /**
  * What a member does because it leads: it keeps the clock of leases, revoking what has expired and recording now and then
- * how much time is left, it looks after the version the cluster runs at, and it ends the alarms of members that are gone. The member tells it when its term begins and
- * when it leads no more, and calls it every so often; on a member that does not lead nothing happens.
+ * how much time is left, it looks after the version the cluster runs at, and it ends the alarms of members that are gone.
+ * The member tells it when its term begins and when it leads no more, and calls it every so often; on a member that does not
+ * lead nothing happens.
  *
  * Invariants:
  *  - the clock of leases starts only when everything before the leader's term is applied;
