@@ -14,6 +14,7 @@ await build({
   entryPoints: {
     quorate: join(import.meta.dirname, "src/main.ts"),
     "lmdb-worker": join(root, "packages/mvcc/src/backend/lmdb-worker.ts"),
+    "lmdb-copy-worker": join(root, "packages/mvcc/src/backend/lmdb-copy-worker.ts"),
     "lmdb-snapshot-worker": join(root, "packages/mvcc/src/backend/lmdb-snapshot-worker.ts"),
     "password-worker": join(root, "packages/server/src/auth/password-worker.ts"),
   },

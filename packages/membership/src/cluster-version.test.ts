@@ -5,8 +5,10 @@ import {
   clusterVersionText,
   compareVersions,
   decideClusterVersion,
+  isDowngradeDone,
   isOlderThanCluster,
   mayJoin,
+  parseDowngradeTarget,
   parseVersion,
 } from "./cluster-version.ts";
 
@@ -34,15 +36,46 @@ test("the cluster runs at the lowest version of its members, once all are known"
     ["3.7.0", ["4.0.0"], null],
   ];
   for (const [current, servers, decided] of table) {
-    assert.equal(decideClusterVersion(current, servers), decided, `${current} ${servers.join()}`);
+    assert.equal(decideClusterVersion(current, servers, null), decided, `${current} ${servers.join()}`);
   }
 });
 
-test("a cluster version is never lowered", () => {
+test("a downgrade takes the cluster one minor version down, when every server is just above the target", () => {
+  const table: [current: string, servers: (string | null)[], target: string, decided: string | null][] = [
+    ["3.7.0", ["3.7.1", "3.7.0"], "3.6.0", "3.6.0"],
+    ["3.7.0", ["3.7.1", null], "3.6.0", null],
+    ["3.6.0", ["3.7.1", "3.6.14"], "3.6.0", null],
+    ["3.7.0", ["3.7.1"], "3.5.0", null],
+    ["3.7.0", ["3.8.0"], "3.6.0", null],
+    ["3.7.0", ["3.7.1"], "2.6.0", null],
+    ["3.7.0", ["3.7.1"], "sometime", null],
+    // Nobody raises it again while the downgrade is under way.
+    ["3.6.0", ["3.7.1", "3.7.1"], "3.6.0", null],
+  ];
+  for (const [current, servers, target, decided] of table) {
+    assert.equal(decideClusterVersion(current, servers, target), decided, `${current} ${servers.join()} to ${target}`);
+  }
+});
+
+test("a downgrade is done when every server is of the target's version", () => {
+  assert.ok(isDowngradeDone("3.6.0", ["3.6.14", "3.6.0-rc.1"]));
+  for (const servers of [["3.6.14", "3.7.1"], ["3.6.14", null], ["3.6.14", "newest"], ["3.5.9"]]) {
+    assert.ok(!isDowngradeDone("3.6.0", servers), servers.join());
+  }
+});
+
+test("a downgrade's target is given with or without its patch", () => {
+  for (const text of ["3.6", "3.6.0", "3.6.14", "3.6.0-rc.1"]) {
+    assert.deepEqual(parseDowngradeTarget(text), { major: 3, minor: 6 }, text);
+  }
+  for (const text of ["", "3", "v3.6", "3.6.", "3.6.x", "next"]) assert.equal(parseDowngradeTarget(text), null, text);
+});
+
+test("a cluster version is not lowered unless a downgrade is under way", () => {
   const version = fc.tuple(fc.integer({ min: 2, max: 4 }), fc.nat({ max: 12 })).map(([a, b]) => `${a}.${b}.0`);
   fc.assert(
     fc.property(version, fc.array(fc.option(version), { maxLength: 5 }), (current, servers) => {
-      const decided = decideClusterVersion(current, servers);
+      const decided = decideClusterVersion(current, servers, null);
       if (decided === null) return;
       assert.ok(compareVersions(parseVersion(decided)!, parseVersion(current)!) > 0);
       for (const server of servers) assert.ok(!isOlderThanCluster(server!, decided));

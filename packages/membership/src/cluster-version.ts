@@ -1,12 +1,17 @@
 /**
  * The version at which a cluster runs: the lowest of its members', major and minor only, decided by the leader and
  * replicated. It says which operations may be put into the log; a member that is older than its cluster could not apply
- * them. The leader asks {@link decideClusterVersion}; whoever applies a decision or joins asks the other two.
+ * them. The leader asks {@link decideClusterVersion} and {@link isDowngradeDone}; whoever applies a decision, joins, or asks
+ * for a downgrade asks the others.
  *
  *   undecided ──some server's version unknown──▶ 3.0.0 ──all known──▶ lowest ──all raised──▶ higher
- *       └───────────────all known──────────────────────────────────────▲
+ *       └───────────────all known──────────────────────────────────────▲  │  ▲
+ *                                                 downgrade to the next lower │  │ cancelled, or done
+ *                                                                            ▼  │ and all raised again
+ *                                                                          target
  *
- * Invariant: what is decided here is never below what was decided before.
+ * Invariant: what is decided here is below what was decided before only as the target of a downgrade, one minor version
+ * below the cluster and below every server of it.
  */
 
 /** Patch and pre-release take no part in decisions. */
@@ -36,14 +41,43 @@ export function clusterVersionText(version: Version): string {
 
 /**
  * The version a leader should propose, "major.minor.0"; null to leave it as it is. `servers`: what every member of the
- * cluster, ourselves included, says its server's version is; null for one that did not answer.
+ * cluster, ourselves included, says its server's version is; null for one that did not answer. `downgradeTarget`: of the
+ * downgrade under way, null if there is none.
  */
-export function decideClusterVersion(current: string | null, servers: readonly (string | null)[]): string | null {
+export function decideClusterVersion(
+  current: string | null,
+  servers: readonly (string | null)[],
+  downgradeTarget: string | null,
+): string | null {
   const lowest = lowestOf(servers);
   if (current === null) return lowest === null ? LOWEST_CLUSTER_VERSION : clusterVersionText(lowest);
   const decided = parseVersion(current);
   if (lowest === null || decided === null) return null;
+  if (downgradeTarget !== null) {
+    const target = parseVersion(downgradeTarget);
+    const isNext = target !== null && isDowngradeOf(decided, target) && isDowngradeOf(lowest, target);
+    return isNext ? clusterVersionText(target) : null;
+  }
   return decided.major === lowest.major && compareVersions(decided, lowest) < 0 ? clusterVersionText(lowest) : null;
+}
+
+/** Whether a cluster, or a server, of version `from` can go down to `to`: by one minor version. */
+export function isDowngradeOf(from: Version, to: Version): boolean {
+  return from.major === to.major && from.minor - 1 === to.minor;
+}
+
+/** What an operator may ask to go down to: "major.minor", or a whole version, of which the rest is dropped. Else null. */
+export function parseDowngradeTarget(text: string): Version | null {
+  return parseVersion(text) ?? parseVersion(`${text}.0`);
+}
+
+/** Whether every server, as for {@link decideClusterVersion}, is of the version that the cluster has gone down to. */
+export function isDowngradeDone(target: string, servers: readonly (string | null)[]): boolean {
+  const wanted = parseVersion(target);
+  return servers.every((text) => {
+    const server = text === null ? null : parseVersion(text);
+    return wanted !== null && server !== null && compareVersions(server, wanted) === 0;
+  });
 }
 
 /** A server older than its cluster may not run in it: the log may hold what it cannot apply. */

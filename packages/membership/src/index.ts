@@ -4,12 +4,16 @@ export {
   clusterVersionText,
   compareVersions,
   decideClusterVersion,
+  isDowngradeDone,
+  isDowngradeOf,
   isOlderThanCluster,
   LOWEST_CLUSTER_VERSION,
   mayJoin,
+  parseDowngradeTarget,
   parseVersion,
   type Version,
 } from "./cluster-version.ts";
+export { MalformedDowngrade } from "./downgrade-json.ts";
 export { addedMemberIdOf, ascending, clusterIdOf, idText, memberIdOf } from "./identity.ts";
 export {
   decodeMember,

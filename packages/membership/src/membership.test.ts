@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import type { MembershipChange } from "./change.ts";
+import { MalformedDowngrade } from "./downgrade-json.ts";
 import { addedMemberIdOf, clusterIdOf, idText, memberIdOf } from "./identity.ts";
 import type { Member } from "./member-json.ts";
 import { type ChangeRefusal, Membership } from "./membership.ts";
@@ -15,6 +16,36 @@ const voter = (id: bigint, ...peerUrls: string[]): Member => ({
   clientUrls: [],
 });
 const learner = (id: bigint, ...peerUrls: string[]): Member => ({ ...voter(id, ...peerUrls), isLearner: true });
+
+test("a downgrade is stored in etcd's form, survives a load, and ends", () => {
+  const tables = new FakeTables();
+  const membership = new Membership(7n, tables);
+  assert.equal(membership.downgradeTarget, null);
+  membership.setDowngradeTarget("3.6.0");
+  assert.equal(tables.texts["cluster/downgrade"], '{"target-version":"3.6.0","enabled":true}');
+  const restarted = new Membership(7n, tables);
+  restarted.load();
+  assert.equal(restarted.downgradeTarget, "3.6.0");
+  restarted.setDowngradeTarget(null);
+  assert.equal(tables.texts["cluster/downgrade"], '{"target-version":"","enabled":false}');
+  membership.load();
+  assert.equal(membership.downgradeTarget, null);
+});
+
+test("what is stored as a downgrade and is none is refused", () => {
+  for (const text of [
+    "",
+    "{}",
+    "null",
+    "3.6.0",
+    '{"target-version":3.6,"enabled":true}',
+    '{"target-version":"3.6.0"}',
+  ]) {
+    const tables = new FakeTables();
+    tables.put("cluster", Buffer.from("downgrade"), Buffer.from(text));
+    assert.throws(() => new Membership(7n, tables).load(), MalformedDowngrade, text);
+  }
+});
 
 test("ids match those of a real etcd", () => {
   const local = memberIdOf(["http://localhost:2380"], "etcd-cluster");

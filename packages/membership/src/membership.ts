@@ -15,6 +15,7 @@
 import { assert } from "@quorate/world";
 import type { MembershipChange } from "./change.ts";
 import { subjectOf } from "./change.ts";
+import { decodeDowngrade, encodeDowngrade } from "./downgrade-json.ts";
 import { ascending, idText } from "./identity.ts";
 import { decodeMember, encodeMember, type Member } from "./member-json.ts";
 
@@ -34,6 +35,7 @@ export type ChangeRefusal =
   | "NotEnoughStartedMembers";
 
 const CLUSTER_VERSION_KEY = Buffer.from("clusterVersion");
+const DOWNGRADE_KEY = Buffer.from("downgrade");
 const REMOVED = Buffer.from("removed");
 
 export class Membership {
@@ -42,6 +44,7 @@ export class Membership {
   readonly #members = new Map<bigint, Member>();
   readonly #removed = new Set<bigint>();
   #clusterVersion: string | null = null;
+  #downgradeTarget: string | null = null;
 
   constructor(clusterId: bigint, tables: MembershipTables) {
     this.clusterId = clusterId;
@@ -50,12 +53,13 @@ export class Membership {
 
   /**
    * Forgets everything and reads what the tables hold: at a start, and again when a snapshot has replaced them.
-   * Throws MalformedMember.
+   * Throws MalformedMember or MalformedDowngrade.
    */
   load(): void {
     this.#members.clear();
     this.#removed.clear();
     this.#clusterVersion = null;
+    this.#downgradeTarget = null;
     this.#tables.scan("members", (_key, value) => {
       const member = decodeMember(Buffer.from(value).toString());
       this.#members.set(member.id, member);
@@ -65,12 +69,18 @@ export class Membership {
     });
     this.#tables.scan("cluster", (key, value) => {
       if (CLUSTER_VERSION_KEY.equals(key)) this.#clusterVersion = Buffer.from(value).toString();
+      if (DOWNGRADE_KEY.equals(key)) this.#downgradeTarget = decodeDowngrade(Buffer.from(value).toString());
     });
   }
 
   /** "major.minor.0" once decided, null before. */
   get clusterVersion(): string | null {
     return this.#clusterVersion;
+  }
+
+  /** What the cluster is to go down to, while an operator wants it to; null: nothing. */
+  get downgradeTarget(): string | null {
+    return this.#downgradeTarget;
   }
 
   member(id: bigint): Member | undefined {
@@ -184,6 +194,12 @@ export class Membership {
   setClusterVersion(version: string): void {
     this.#clusterVersion = version;
     this.#tables.put("cluster", CLUSTER_VERSION_KEY, Buffer.from(version));
+  }
+
+  /** Begins a downgrade, or ends the one under way: null. */
+  setDowngradeTarget(target: string | null): void {
+    this.#downgradeTarget = target;
+    this.#tables.put("cluster", DOWNGRADE_KEY, Buffer.from(encodeDowngrade(target)));
   }
 
   #isTaken(peerUrls: readonly string[], byOtherThan: bigint): boolean {

@@ -28,6 +28,6 @@ export function versionsOf(member: Member): Pick<Condition, "versions" | "cluste
   return {
     versions: VERSIONS,
     clusterVersion: () => member.membership.clusterVersion,
-    storageVersion: () => (member.membership.clusterVersion === null ? null : VERSIONS.cluster),
+    storageVersion: () => member.storageVersion,
   };
 }

@@ -5,6 +5,7 @@
 import type { Bootstrap } from "./bootstrap/bootstrap.ts";
 import type { DiscoveryWorld } from "./bootstrap/discovery-world.ts";
 import type { Config } from "./config/config.ts";
+import type { AskHash } from "./corruption/peer-hashes.ts";
 import type { World } from "./member/open-member.ts";
 import type { AskVersions } from "./member/version-monitor.ts";
 import type { PeerClient, Unreachable } from "./peers/peer-client.ts";
@@ -21,6 +22,13 @@ export function askVersionsOf(client: PeerClient): AskVersions {
       return answer.kind === "answered" ? answer.server : null;
     });
     void Promise.all(answers).then(done);
+  };
+}
+
+/** `limitMs`: for one member. */
+export function askHashOf(client: PeerClient, limitMs: number): AskHash {
+  return ({ peerUrls }, clusterId, revision, done) => {
+    void client.hashKv(peerUrls, clusterId, revision, limitMs).then(done);
   };
 }
 

@@ -14,6 +14,9 @@ import { tokensOf } from "./auth/configured-tokens.ts";
 import { type Passwords, passwordsOf } from "./auth/passwords.ts";
 import type { Config } from "./config/config.ts";
 import { isTls, type ServiceUrl } from "./config/urls.ts";
+import { CorruptionMonitor } from "./corruption/corruption-monitor.ts";
+import { checkBeforeServing } from "./corruption/initial-check.ts";
+import type { AskHash } from "./corruption/peer-hashes.ts";
 import { Endpoints, type HttpRequest, type HttpResponse, text } from "./http/endpoints.ts";
 import { Listener, type ListenerHandlers } from "./http/listener.ts";
 import type { ZapLog } from "./log/zap-log.ts";
@@ -22,7 +25,7 @@ import { Member } from "./member/member.ts";
 import { memberOptionsOf } from "./member/member-options.ts";
 import { conditionOf } from "./member-condition.ts";
 import { ServerMetrics } from "./metrics/server-metrics.ts";
-import { askVersionsOf, discover, leaderLinkOf } from "./outward.ts";
+import { askHashOf, askVersionsOf, discover, leaderLinkOf } from "./outward.ts";
 import { checkDialler } from "./peers/peer-certificates.ts";
 import { PeerClient } from "./peers/peer-client.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "./peers/peer-network.ts";
@@ -60,6 +63,10 @@ export class RunningServer {
   readonly #locks: readonly DirectoryLock[];
   readonly #member: Member;
   readonly #passwords: Passwords;
+  readonly #corruption: CorruptionMonitor;
+  readonly #askHash: AskHash;
+  /** It was a member before it started. */
+  readonly #isInitialized: boolean;
   #transport: PeerTransport = null as never;
   readonly #rpc: RpcServer;
   readonly #bound: readonly Bound[];
@@ -179,14 +186,24 @@ export class RunningServer {
       plainHandler: ({ method, path, authority, origin, scheme }, answer) =>
         endpoints.handle({ method, target: path, host: authority, origin, isTls: scheme === "https" }, false, answer),
     });
+    this.#isInitialized = parts.firstPeers.length === 0;
+    this.#askHash = askHashOf(client, this.#member.requestTimeoutMs);
+    this.#corruption = new CorruptionMonitor(this.#member, {
+      corruptCheckMs: config.corruptCheckMs,
+      compactHashCheckMs: config.compactHashCheckMs,
+      askHash: this.#askHash,
+      log: log.for("corruption"),
+    });
     metrics.watch(this.#member, this.#rpc);
     this.#handlers = this.#makeHandlers(endpoints);
   }
 
   async #serve(): Promise<void> {
+    if (this.#config.initialCorruptCheck && this.#isInitialized) await this.#checkBeforeServing();
     // The other members are needed to become ready at all; clients come afterwards.
     this.#open((traffic) => traffic === "peer");
     this.#member.start();
+    this.#corruption.start();
     await this.#ready;
     if (this.isRemoved) return;
     this.#open((traffic) => traffic !== "peer");
@@ -201,12 +218,23 @@ export class RunningServer {
     }
   }
 
+  /** Rejects if this member's keys are not those of the others. */
+  #checkBeforeServing(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      checkBeforeServing(this.#member, this.#askHash, this.#log.for("corruption"), (problem) => {
+        if (problem === null) resolve();
+        else reject(problem);
+      });
+    });
+  }
+
   #open(isMeant: (traffic: Traffic) => boolean): void {
     for (const { traffic, listener } of this.#bound) if (isMeant(traffic)) listener.open(this.#handlers[traffic]);
   }
 
   /** Resolves when everything acknowledged is where the next start finds it. */
   async stop(): Promise<void> {
+    this.#corruption.stop();
     for (const { traffic, listener } of this.#bound) if (traffic !== "peer") listener.stop();
     await Promise.all([
       new Promise<void>((resolve) => this.#rpc.drain(DRAIN_MS, resolve)),

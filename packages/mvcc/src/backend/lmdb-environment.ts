@@ -71,6 +71,8 @@ export interface RecordDatabase {
   getBinaryFast(key: Revision): Buffer | undefined;
   /** Key and value are the same two objects in every step. */
   getRange(options: { start: Revision }): Iterable<{ readonly key: Revision; readonly value: LentBytes }>;
+  /** The key is the same object in every step. */
+  getKeys(options: { reverse: boolean; limit: number }): Iterable<Revision>;
   putSync(key: Revision, value: Uint8Array, options: { append: boolean }): boolean;
   removeSync(key: Revision): boolean;
   transactionSync(action: () => void, flags: TransactionFlags): void;
@@ -175,6 +177,11 @@ export function openEnvironment(directory: string, mapBytes: number): Environmen
 export function joinEnvironment(directory: string, mapBytes: number, inode: bigint): Environment {
   if (databaseInode(directory) !== inode) throw new Error(`${databasePath(directory)} is not the file that is open`);
   return openEnvironment(directory, mapBytes);
+}
+
+/** Opens the copy of a defragmentation. Not synced commit by commit: it is nobody's before it is synced and renamed. */
+export function openCopy(directory: string, mapBytes: number): Environment {
+  return openEnvironmentAt(defragmentedPath(directory), mapBytes, true);
 }
 
 /** Names the file at the database's path. */

@@ -11,8 +11,8 @@ export interface WorkerData {
 
 export type Request =
   | { readonly kind: "commit"; readonly batch: StorageBatch }
-  /** Copy, sync, put in place, and let go of the old file. */
-  | { readonly kind: "defragment" }
+  /** Bring the copy up to date, sync, put in place, and let go of the old file. `drops`: since the copy was begun; null: too many. */
+  | { readonly kind: "defragment"; readonly drops: Float64Array | null }
   /** The main thread has opened the new file: open it too. */
   | { readonly kind: "reopen"; readonly inode: bigint }
   | { readonly kind: "close" };

@@ -7,7 +7,9 @@
  *     renew the read transaction  ◀──────────  done, sizes
  *     done(null)
  *
- *     defragment ───────────────────────────▶  compacted copy, fsync, rename, fsync directory, close
+ *     defragment ───────────────────────────▶  a thread of its own: compacted copy, fsync   (commits go on)
+ *     no commits until reopened  ◀───────────  ended
+ *     drops since then ─────────────────────▶  what the copy misses, fsync, rename, fsync directory, close
  *     close old file, open new one  ◀────────  done
  *     reopen ───────────────────────────────▶  open
  *
@@ -24,7 +26,9 @@
  */
 import type { Worker } from "node:worker_threads";
 import { assert } from "@quorate/world";
+import { DroppedMeanwhile } from "./dropped-meanwhile.ts";
 import type { Revision } from "./history-key.ts";
+import { runCopy } from "./lmdb-copy.ts";
 import {
   closeEnvironment,
   DEFAULT_MAP_BYTES,
@@ -80,6 +84,10 @@ export class LmdbStorage implements Storage {
   readonly #maintenance: (() => void)[] = [];
   /** Not ended yet, those that wait included. */
   readonly #snapshots = new Set<SnapshotTask>();
+  /** By commits that had not ended when the copy under way was begun; null: none is under way. */
+  #droppedMeanwhile: DroppedMeanwhile | null = null;
+  /** Of the commit under way. */
+  #dropping: Float64Array | null = null;
   #failure: StorageFailedError | null = null;
   #isCommitting = false;
   #isClosing = false;
@@ -132,6 +140,8 @@ export class LmdbStorage implements Storage {
     assert(!this.#isClosing, "nothing is asked of a closed storage");
     assert(!this.#isCommitting, "one commit at a time");
     this.#isCommitting = true;
+    this.#dropping = batch.drops;
+    this.#droppedMeanwhile?.add(batch.drops);
     this.#enqueue(
       (end) => {
         if (batch.recordCount === 0 && batch.drops.length === 0 && batch.changes.length === 0) {
@@ -148,6 +158,7 @@ export class LmdbStorage implements Storage {
       },
       (error) => {
         this.#isCommitting = false;
+        this.#dropping = null;
         done(error);
       },
     );
@@ -198,20 +209,30 @@ export class LmdbStorage implements Storage {
   defragment(done: (error: Error | null) => void): void {
     assert(!this.#isClosing, "nothing is asked of a closed storage");
     this.#maintain((release) => {
-      this.#enqueue(
-        (end) => {
-          this.#ask("defragment", { kind: "defragment" }, (answer) => {
-            if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
-            if (answer.kind === "done") this.#openNewFile();
-            if (this.#failure !== null) return end(this.#failure);
-            this.#ask("defragment", { kind: "reopen", inode: this.#inode }, () => end(this.#failure));
-          });
-        },
-        (error) => {
-          release();
-          done(error);
-        },
-      );
+      const ended = (error: Error | null): void => {
+        this.#droppedMeanwhile = null;
+        release();
+        done(error);
+      };
+      this.#droppedMeanwhile = new DroppedMeanwhile();
+      if (this.#dropping !== null) this.#droppedMeanwhile.add(this.#dropping);
+      const work = { directory: this.#directory, mapBytes: this.#mapBytes, inode: this.#inode };
+      runCopy(work, (error) => {
+        if (error !== null) ended(this.#failure ?? error);
+        else this.#enqueue((end) => this.#putCopyInPlace(end), ended);
+      });
+    });
+  }
+
+  /** No commit is under way. */
+  #putCopyInPlace(end: (error: Error | null) => void): void {
+    const dropped = this.#droppedMeanwhile!;
+    const drops = dropped.isComplete ? dropped.toArray() : null;
+    this.#ask("defragment", { kind: "defragment", drops }, (answer) => {
+      if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
+      if (answer.kind === "done") this.#openNewFile();
+      if (this.#failure !== null) return end(this.#failure);
+      this.#ask("defragment", { kind: "reopen", inode: this.#inode }, () => end(this.#failure));
     });
   }
 

@@ -6,7 +6,11 @@ import { Worker } from "node:worker_threads";
 import { isDiskFull } from "./lmdb-environment.ts";
 
 /** A thread that runs the module of this name beside us. */
-export function startThread(module: "lmdb-worker" | "lmdb-snapshot-worker", name: string, workerData: object): Worker {
+export function startThread(
+  module: "lmdb-worker" | "lmdb-snapshot-worker" | "lmdb-copy-worker",
+  name: string,
+  workerData: object,
+): Worker {
   // Compiled code has compiled neighbours.
   const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
   return new Worker(new URL(`./${module}.${extension}`, import.meta.url), {

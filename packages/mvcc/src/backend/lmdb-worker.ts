@@ -6,6 +6,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { TransactionFlags } from "lmdb";
 import type { Revision } from "./history-key.ts";
+import { catchUp } from "./lmdb-catch-up.ts";
 import {
   closeEnvironment,
   databasePath,
@@ -16,6 +17,7 @@ import {
   joinEnvironment,
   measureEnvironment,
   moveDurably,
+  openCopy,
   removeDatabase,
   syncPath,
 } from "./lmdb-environment.ts";
@@ -35,19 +37,22 @@ let scratch = new Uint8Array(64 * 1024);
 const APPEND = { append: true };
 
 port.on("message", (request: Request) => {
-  handle(request).then(
-    (answer) => port.postMessage(answer),
-    (error: unknown) => port.postMessage({ kind: "failed", ...describeError(error, directory) } satisfies Answer),
-  );
+  let answer: Answer;
+  try {
+    answer = handle(request);
+  } catch (error) {
+    answer = { kind: "failed", ...describeError(error, directory) };
+  }
+  port.postMessage(answer);
 });
 
-async function handle(request: Request): Promise<Answer> {
+function handle(request: Request): Answer {
   switch (request.kind) {
     case "commit":
       commit(request.batch);
       return { kind: "done", sizes: measureEnvironment(environment) };
     case "defragment":
-      return defragment();
+      return defragment(request.drops);
     case "reopen":
       environment = joinEnvironment(directory, mapBytes, request.inode);
       return { kind: "done", sizes: measureEnvironment(environment) };
@@ -58,6 +63,10 @@ async function handle(request: Request): Promise<Answer> {
       return request satisfies never;
   }
 }
+
+/** What one dropped record or changed key may cost: a copied leaf and its share of the pages above. */
+const CHANGE_BYTES = 8192;
+const SLACK_BYTES = 1024 * 1024;
 
 function commit(batch: StorageBatch): void {
   refuseWithoutSpace(batch);
@@ -72,10 +81,6 @@ function commit(batch: StorageBatch): void {
   }, TransactionFlags.SYNCHRONOUS_COMMIT);
 }
 
-/** What one dropped record or changed key may cost: a copied leaf and its share of the pages above. */
-const CHANGE_BYTES = 8192;
-const SLACK_BYTES = 1024 * 1024;
-
 /**
  * Asks for space before LMDB runs out of it half-way. The binding's LMDB writes its message about a short write past the
  * end of the memory it has for it, and what that breaks may end the process before the error is told (lmdb 3.5.6).
@@ -84,6 +89,10 @@ function refuseWithoutSpace(batch: StorageBatch): void {
   let neededBytes = SLACK_BYTES + batch.drops.length * (CHANGE_BYTES / 2);
   for (const region of batch.regions) neededBytes += 2 * (region.end - region.start);
   for (const { key, value } of batch.changes) neededBytes += CHANGE_BYTES + key.length + (value?.length ?? 0);
+  checkSpace(neededBytes);
+}
+
+function checkSpace(neededBytes: number): void {
   const free = freeBytes(directory);
   if (free >= neededBytes) return;
   const problem = new Error(`no space left: the batch may need ${neededBytes} bytes, the file system has ${free}`);
@@ -123,20 +132,26 @@ function dropRecords(drops: Float64Array): void {
 }
 
 /**
- * Builds the compacted copy beside the database, then puts it in place. Until the rename any failure leaves everything
+ * Brings the compacted copy up to date, then puts it in place of the database. Until the rename any failure leaves everything
  * as it was; the main thread goes on reading the old file, which lives until it lets go (known-failures ST-11).
  */
-async function defragment(): Promise<Answer> {
-  const copy = defragmentedPath(directory);
+function defragment(drops: Float64Array | null): Answer {
+  const path = defragmentedPath(directory);
   try {
-    removeDatabase(copy);
-    await environment.records.backup(copy, true);
-    syncPath(copy);
+    if (drops === null) throw new Error("too much was compacted meanwhile; try again");
+    const copy = openCopy(directory, mapBytes);
+    try {
+      catchUp(environment, copy, drops, (bytes) => checkSpace(SLACK_BYTES + bytes));
+    } finally {
+      closeEnvironment(copy);
+    }
+    syncPath(path);
   } catch (error) {
-    discard(copy);
+    discard(path);
     return { kind: "refused", ...describeError(error, directory) };
   }
-  moveDurably(copy, databasePath(directory));
+  moveDurably(path, databasePath(directory));
+  removeDatabase(path);
   const sizes: EnvironmentSizes = measureEnvironment(environment);
   closeEnvironment(environment);
   return { kind: "done", sizes };

@@ -5,6 +5,7 @@
  */
 
 import { type AuthTokenConfig, parseAuthToken } from "./auth-token.ts";
+import { type AutoCompaction, InvalidAutoCompaction, parseAutoCompaction } from "./auto-compaction.ts";
 import { type ClusterMember, parseClusterMap } from "./cluster-map.ts";
 import { ConfigError, isTrue, type Settings } from "./command-line.ts";
 import { parseDurationMs } from "./duration.ts";
@@ -51,6 +52,8 @@ export interface Config {
   readonly preVote: boolean;
   /** As configured: 0 means the default, negative means none. */
   readonly quotaBytesConfigured: number;
+  /** The NOSPACE alarm ends when space is freed. */
+  readonly autoDisarmNoSpace: boolean;
   readonly flushIntervalMs: number;
   readonly flushOperations: number;
   readonly maxTxnOps: number;
@@ -77,6 +80,17 @@ export interface Config {
   readonly compactionBatchLimit: number;
   readonly compactionSleepMs: number;
   readonly progressNotifyMs: number;
+  /** 0: never. */
+  readonly downgradeCheckMs: number;
+  readonly autoCompaction: AutoCompaction;
+  /** A member that starts compares its keys with the others' before it serves. */
+  readonly initialCorruptCheck: boolean;
+  /** The database is defragmented at a start that can free so much; 0: never. */
+  readonly bootstrapDefragBytes: number;
+  /** Between two comparisons of all keys by the leader; 0: never. */
+  readonly corruptCheckMs: number;
+  /** Between two comparisons of what compactions have left a hash of; 0: never. */
+  readonly compactHashCheckMs: number;
 }
 
 export type { ClusterMember };
@@ -125,6 +139,8 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
   const orDefault = (value: number, otherwise: number): number => (value === 0 ? otherwise : value);
   const urls = (name: string): ServiceUrl[] => refusing(() => parseUrls(text(name)));
   refuseWhatIsNotBuilt(settings);
+
+  checkUpkeep(text, duration);
 
   const gates = gatesOf(text("feature-gates"));
   const name = text("name");
@@ -216,6 +232,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     raftWriteTimeoutMs: Math.max(MIN_RAFT_TIMEOUT_MS, duration("raft-write-timeout")),
     preVote: truth("pre-vote"),
     quotaBytesConfigured: number("quota-backend-bytes"),
+    autoDisarmNoSpace: truth("auto-disarm-nospace"),
     flushIntervalMs: orDefault(duration("backend-batch-interval"), 100),
     flushOperations: orDefault(number("backend-batch-limit"), 10_000),
     maxTxnOps: number("max-txn-ops"),
@@ -240,6 +257,12 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     slowApplyMs: duration("warning-apply-duration"),
     compactionBatchLimit: orDefault(number("compaction-batch-limit"), 1000),
     compactionSleepMs: orDefault(duration("compaction-sleep-interval"), 10),
+    bootstrapDefragBytes: number("bootstrap-defrag-threshold-megabytes") * 1024 * 1024,
+    initialCorruptCheck: gates.InitialCorruptCheck,
+    corruptCheckMs: duration("corrupt-check-time"),
+    compactHashCheckMs: gates.CompactHashCheck ? duration("compact-hash-check-time") : 0,
+    autoCompaction: autoCompactionOf(text("auto-compaction-mode"), text("auto-compaction-retention")),
+    downgradeCheckMs: duration("downgrade-check-time"),
     progressNotifyMs: Math.max(100, orDefault(duration("watch-progress-notify-interval"), 600_000)),
   };
 }
@@ -255,6 +278,15 @@ function refuseWhatIsNotBuilt(settings: Settings): void {
   }
 }
 
+function autoCompactionOf(mode: string, retention: string): AutoCompaction {
+  try {
+    return parseAutoCompaction(mode, retention);
+  } catch (error) {
+    if (error instanceof InvalidAutoCompaction) throw new ConfigError(error.message, { cause: error });
+    throw error;
+  }
+}
+
 function gatesOf(text: string): FeatureGates {
   let gates: FeatureGates;
   try {
@@ -266,6 +298,16 @@ function gatesOf(text: string): FeatureGates {
   const problem = featureGatesProblem(gates);
   if (problem !== null) throw new ConfigError(problem);
   return gates;
+}
+
+/** What etcd refuses, or ends on. */
+function checkUpkeep(text: (name: string) => string, duration: (name: string) => number): void {
+  if (duration("compact-hash-check-time") <= 0) {
+    throw new ConfigError(`--compact-hash-check-time must be >0 (set to ${text("compact-hash-check-time")})`);
+  }
+  if (duration("corrupt-check-time") < 0) {
+    throw new ConfigError(`--corrupt-check-time must be >=0 (set to ${text("corrupt-check-time")})`);
+  }
 }
 
 function checkTiming(heartbeatMs: number, electionMs: number): void {

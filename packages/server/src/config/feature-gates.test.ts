@@ -41,13 +41,7 @@ test("gates that do not fit together, or have no effect here, are refused by nam
     () => configWith("LeaseCheckpointPersist=true"),
     new ConfigError("enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint"),
   );
-  for (const name of [
-    "CompactHashCheck",
-    "InitialCorruptCheck",
-    "StopGRPCServiceOnDefrag",
-    "SetMemberLocalAddr",
-    "PriorityRequest",
-  ]) {
+  for (const name of ["StopGRPCServiceOnDefrag", "SetMemberLocalAddr", "PriorityRequest"]) {
     assert.throws(
       () => configWith(`${name}=true`),
       new ConfigError(`feature gate ${name} is not supported by this version of quorate`),

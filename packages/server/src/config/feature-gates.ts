@@ -25,8 +25,8 @@ const GATES: Readonly<Record<GateName, Gate>> = {
   TxnModeWriteWithSharedBuffer: { stage: "beta", isOnByDefault: true, support: "inert" },
   FastLeaseKeepAlive: { stage: "beta", isOnByDefault: true, support: "built" },
   StopGRPCServiceOnDefrag: { stage: "alpha", isOnByDefault: false, support: "fixed" },
-  InitialCorruptCheck: { stage: "alpha", isOnByDefault: false, support: "fixed" },
-  CompactHashCheck: { stage: "alpha", isOnByDefault: false, support: "fixed" },
+  InitialCorruptCheck: { stage: "alpha", isOnByDefault: false, support: "built" },
+  CompactHashCheck: { stage: "alpha", isOnByDefault: false, support: "built" },
   LeaseCheckpoint: { stage: "alpha", isOnByDefault: false, support: "built" },
   /** From cluster version 3.6 on checkpoints are persisted anyway. */
   LeaseCheckpointPersist: { stage: "alpha", isOnByDefault: false, support: "inert" },

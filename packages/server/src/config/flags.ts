@@ -1,12 +1,12 @@
 /**
- * Every flag of etcd v3.7's server: name, kind, default, where a configuration file keeps it, and whether this server
+ * Every flag of etcd v3.7's server, and the few that are ours: name, kind, default, where a configuration file keeps it, and whether this server
  * does what it asks. The table is the only list: the command line, ETCD_* variables, the file reader and `--help` are
  * derived from it.
  */
 export type FlagKind = "string" | "boolean" | "integer" | "unsigned" | "duration" | "urls" | "list";
 
 /**
- * - `built`: does what etcd's does.
+ * - `built`: does what etcd's does, or what its help says if it is ours.
  * - `inert`: accepted for compatibility; nothing here for it to change (a bbolt detail, a deprecated switch).
  * - `later`: refused with a clear message unless it has its default, so that nobody relies on what is not there.
  */
@@ -56,6 +56,8 @@ export const FLAGS: readonly Flag[] = [
   flag("max-wals", "unsigned", "5", "inert", "Log files to keep; ours are recycled."),
   flag("memory-mlock", "boolean", "false", "later", "Lock the database in memory."),
   flag("quota-backend-bytes", "integer", "0", "built", "Database size limit in bytes; 0: 2 GiB, negative: none."),
+  // Ours.
+  flag("auto-disarm-nospace", "boolean", "true", "built", "End the alarm NOSPACE by itself when space was freed."),
   flag("backend-bbolt-freelist-type", "string", "map", "inert", "A bbolt detail."),
   flag("backend-batch-interval", "duration", "0s", "built", "Longest time before applied state is flushed; 0: 100ms."),
   flag("backend-batch-limit", "integer", "0", "built", "Most operations before applied state is flushed; 0: 10000."),
@@ -158,8 +160,8 @@ export const FLAGS: readonly Flag[] = [
   flag("discovery-srv-name", "string", "", "built", "Suffix of the SRV service name."),
   flag("strict-reconfig-check", "boolean", "true", "built", "Refuse membership changes that risk quorum."),
   flag("pre-vote", "boolean", "true", "built", "Ask before an election whether it could be won."),
-  flag("auto-compaction-retention", "string", "0", "later", "Automatic compaction; 0: off."),
-  flag("auto-compaction-mode", "string", "periodic", "later", "periodic or revision."),
+  flag("auto-compaction-retention", "string", "0", "built", "What to keep: 10h, 30m, 5 (hours), 1000; 0: all."),
+  flag("auto-compaction-mode", "string", "periodic", "built", "periodic (keep a time) or revision (keep a number)."),
   flag("v2-deprecation", "string", "", "inert", "Ignored since 3.6."),
   // Security
   flag("cert-file", "string", "", "built", "TLS certificate of the client port.", clientTls("cert-file")),
@@ -264,15 +266,21 @@ export const FLAGS: readonly Flag[] = [
   ),
   flag("warning-unary-request-duration", "duration", "300ms", "built", "Slower calls are logged."),
   // Features
-  flag("corrupt-check-time", "duration", "0s", "later", "Time between corruption checks; 0: off."),
-  flag("compact-hash-check-time", "duration", "1m0s", "later", "Time between compaction hash checks."),
+  flag("corrupt-check-time", "duration", "0s", "built", "Time between corruption checks; 0: off."),
+  flag("compact-hash-check-time", "duration", "1m0s", "built", "Time between compaction hash checks."),
   flag("compaction-batch-limit", "integer", "0", "built", "Keys handled in one slice of a compaction; 0: 1000."),
   flag("compaction-sleep-interval", "duration", "0s", "built", "Pause between slices of a compaction; 0: 10ms."),
   flag("watch-progress-notify-interval", "duration", "0s", "built", "Time between progress notifications; 0: 10m."),
   flag("warning-apply-duration", "duration", "100ms", "built", "Slower applies are logged."),
-  flag("bootstrap-defrag-threshold-megabytes", "unsigned", "0", "later", "Defragment at start."),
+  flag(
+    "bootstrap-defrag-threshold-megabytes",
+    "unsigned",
+    "0",
+    "built",
+    "Defragment at a start that can free so much; 0: never.",
+  ),
   flag("max-learners", "integer", "1", "built", "Most learners in the cluster; must be the same everywhere."),
-  flag("downgrade-check-time", "duration", "5s", "inert", "Time between downgrade checks."),
+  flag("downgrade-check-time", "duration", "5s", "built", "Time between checks whether a downgrade is done; 0: never."),
   // Unsafe
   flag("force-new-cluster", "boolean", "false", "built", "Keep the data, and make a cluster of this member alone."),
   flag("unsafe-no-fsync", "boolean", "false", "later", "Acknowledge before data is durable."),

@@ -11,6 +11,7 @@ import { type ConfState, EMPTY_CONF_STATE } from "@quorate/raft";
 import type { Clock, Log } from "@quorate/world";
 import { Alarms } from "./alarms.ts";
 import { parseConfState } from "./conf-state.ts";
+import { StorageVersion } from "./storage-version.ts";
 
 export interface AppliedStateOptions {
   readonly clusterId: bigint;
@@ -26,6 +27,7 @@ export const CONF_STATE_KEY: Uint8Array = Buffer.from("confState");
 
 export class AppliedState {
   readonly backend: Backend;
+  readonly storageVersion: StorageVersion;
   readonly membership: Membership;
   readonly alarms: Alarms;
   readonly auth: AuthStore;
@@ -49,6 +51,7 @@ export class AppliedState {
     const { clusterId, heartbeatMs, electionTicks, clock, log } = options;
     const backend = new Backend({ storage });
     this.backend = backend;
+    this.storageVersion = new StorageVersion(backend);
     this.membership = new Membership(clusterId, {
       put: (table: Table, key: Uint8Array, value: Uint8Array | null) => backend.put(table, key, value),
       scan: (table: Table, visit: (key: Uint8Array, value: Uint8Array) => void) => storage.scan(table, visit),

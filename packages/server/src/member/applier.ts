@@ -27,6 +27,7 @@ import {
   ClusterMemberAttrSetRequest,
   ClusterVersionSetRequest,
   CompactionRequest,
+  DowngradeInfoSetRequest,
   LeaseCheckpointRequest,
   LeaseGrantRequest,
   LeaseRevokeRequest,
@@ -150,6 +151,10 @@ export class Applier {
         const { ver } = ClusterVersionSetRequest.decode(buffer, start, end);
         this.#parts.membership.setClusterVersion(ver);
         return this.#owner.clusterVersionSet(ver);
+      }
+      case RaftOp.DowngradeInfoSet: {
+        const { enabled, ver } = DowngradeInfoSetRequest.decode(buffer, start, end);
+        return this.#parts.membership.setDowngradeTarget(enabled ? ver : null);
       }
       case RaftOp.ClusterMemberAttrSet: {
         const { memberID, memberAttributes } = ClusterMemberAttrSetRequest.decode(buffer, start, end);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import { encodeRaftRequest, RaftOp } from "@quorate/api";
-import { AuthUserAddRequest, PutRequest } from "@quorate/api/messages";
+import { AuthUserAddRequest, DowngradeInfoSetRequest, PutRequest } from "@quorate/api/messages";
 import { encodeChange } from "@quorate/membership";
 import {
   type ConfChange,
@@ -61,6 +61,7 @@ test("an operation that nobody could apply or knows never enters the log either"
     operation(RaftOp.Put, Buffer.from([0x0a, 0x7f])),
     operation(RaftOp.AuthUserAdd, Buffer.from([0x0a, 0x7f])),
     operation(RaftOp.AuthRoleGrantPermission, Buffer.from([0x12, 0x01, 0xff])),
+    operation(RaftOp.DowngradeInfoSet, DowngradeInfoSetRequest.encode({ enabled: true, ver: "lower" })),
     operation(5000 as RaftOp, Buffer.alloc(0)),
   ]) {
     assert.throws(() => passOn(cluster, EntryType.Normal, data), { kind: "MalformedMessage" });

@@ -9,12 +9,13 @@ import {
   ClusterMemberAttrSetRequest,
   ClusterVersionSetRequest,
   CompactionRequest,
+  DowngradeInfoSetRequest,
   LeaseCheckpointRequest,
   LeaseGrantRequest,
   LeaseRevokeRequest,
 } from "@quorate/api/messages";
 import { MalformedMessage as MalformedWire } from "@quorate/api/wire";
-import { decodeChange, MalformedMember } from "@quorate/membership";
+import { decodeChange, MalformedMember, parseVersion } from "@quorate/membership";
 import { decodeConfChange, EntryType, MalformedMessage, type Message, MessageType } from "@quorate/raft";
 import { decodeAuthOperation } from "./auth-applier.ts";
 
@@ -85,6 +86,13 @@ function decodeOperation(op: RaftOp, buffer: Uint8Array, start: number, end: num
     case RaftOp.ClusterMemberAttrSet:
       ClusterMemberAttrSetRequest.decode(buffer, start, end);
       return;
+    case RaftOp.DowngradeInfoSet: {
+      const { enabled, ver } = DowngradeInfoSetRequest.decode(buffer, start, end);
+      // An etcd member would end on it.
+      if (enabled && parseVersion(ver) === null)
+        throw new MalformedMessage(`a downgrade to ${ver}, which is no version`);
+      return;
+    }
     case RaftOp.Range:
     case RaftOp.DowngradeVersionTest:
       return;

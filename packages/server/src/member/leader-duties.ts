@@ -1,15 +1,16 @@
 /**
  * What a member does because it leads: it keeps the clock of leases, revoking what has expired and recording now and then
- * how much time is left, and it looks after the version the cluster runs at. The member tells it when its term begins and
- * when it leads no more, and calls it every so often; on a member that does not lead nothing happens.
+ * how much time is left, it looks after the version the cluster runs at, and it ends the alarms of members that are gone.
+ * The member tells it when its term begins and when it leads no more, and calls it every so often; on a member that does not
+ * lead nothing happens.
  *
  * Invariants:
  *  - the clock of leases starts only when everything before the leader's term is applied;
  *  - a lease is revoked only by a leader that is one beyond doubt, and what it proposes is lost if it leads no more when
  *    its turn comes (known failure LE-01): the next leader finds out for itself.
  */
-import { RaftOp } from "@quorate/api";
-import { LeaseCheckpointRequest, LeaseRevokeRequest } from "@quorate/api/messages";
+import { AlarmAction, AlarmType, RaftOp } from "@quorate/api";
+import { AlarmRequest, LeaseCheckpointRequest, LeaseRevokeRequest } from "@quorate/api/messages";
 import { Role } from "@quorate/raft";
 import type { Consensus } from "./consensus.ts";
 import type { LeaderCertainty } from "./leader-certainty.ts";
@@ -20,7 +21,7 @@ import type { StateMachine } from "./state-machine.ts";
 import { VersionMonitor, type VersionMonitorOptions } from "./version-monitor.ts";
 
 export interface LeaderDutiesParts {
-  readonly state: Pick<StateMachine, "lessor" | "membership">;
+  readonly state: Pick<StateMachine, "alarms" | "lessor" | "membership">;
   readonly consensus: Pick<Consensus, "isLeader" | "role" | "term">;
   readonly certainty: Pick<LeaderCertainty, "confirm">;
   readonly proposals: Pick<Proposals, "proposeOwn">;
@@ -61,9 +62,25 @@ export class LeaderDuties {
     this.#parts.state.lessor.demote();
   }
 
-  /** Asks all members whether the cluster may run at a higher version. */
+  /** Asks all members whether the cluster should run at another version. */
   checkVersions(): void {
     this.#versions.check();
+  }
+
+  /** A member that was removed cannot have its alarms ended by anybody who knows better (known failure QU-07). */
+  disarmRemoved(): void {
+    const { consensus, state } = this.#parts;
+    if (consensus.role !== Role.Leader) return;
+    for (const { memberId, alarm } of state.alarms.list(AlarmType.NONE)) {
+      if (!state.membership.isRemoved(memberId)) continue;
+      const bytes = AlarmRequest.encode({ action: AlarmAction.DEACTIVATE, memberID: memberId, alarm });
+      this.#propose(RaftOp.Alarm, bytes, IGNORED);
+    }
+  }
+
+  /** Asks all members whether the downgrade under way is done. */
+  checkDowngrade(): void {
+    this.#versions.checkDowngrade();
   }
 
   /** Revokes the leases that have expired; one renewed while it was found out who leads is spared (LE-01). */

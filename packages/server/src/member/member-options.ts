@@ -4,6 +4,7 @@ import type { Tokens } from "@quorate/auth";
 import type { Clock, Log, Random, Timers } from "@quorate/world";
 import { refusalToIssue } from "../auth/configured-tokens.ts";
 import type { Passwords } from "../auth/passwords.ts";
+import type { AutoCompaction } from "../config/auto-compaction.ts";
 import type { Config } from "../config/config.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import { VERSIONS } from "../versions.ts";
@@ -29,6 +30,8 @@ export interface MemberOptions {
   readonly leaseCheckpointMs: number | null;
   /** Negative: none. */
   readonly quotaBytes: number;
+  /** The NOSPACE alarm ends when space is freed. */
+  readonly autoDisarmNoSpace: boolean;
   readonly maxTxnOps: number;
   readonly maxRequestBytes: number;
   readonly flushIntervalMs: number;
@@ -40,6 +43,9 @@ export interface MemberOptions {
   /** An entry that takes longer to apply is logged. */
   readonly slowApplyMs: number;
   readonly progressNotifyMs: number;
+  /** How often the leader asks whether a downgrade of the cluster is done; 0: never. */
+  readonly downgradeCheckMs: number;
+  readonly autoCompaction: AutoCompaction;
   /** Makes the way to the other members, and tells it whom to serve. The member is still being built. */
   readonly network: (owner: PeerNetworkOwner, member: Member) => PeerNetwork;
   readonly askVersions: AskVersions;
@@ -80,6 +86,7 @@ export function memberOptionsOf(
     preVote: config.preVote,
     maxLearners: config.maxLearners,
     quotaBytes: config.quotaBytesConfigured === 0 ? DEFAULT_QUOTA_BYTES : config.quotaBytesConfigured,
+    autoDisarmNoSpace: config.autoDisarmNoSpace,
     maxTxnOps: config.maxTxnOps,
     maxRequestBytes: config.maxRequestBytes,
     flushIntervalMs: config.flushIntervalMs,
@@ -90,6 +97,8 @@ export function memberOptionsOf(
     compactionSleepMs: config.compactionSleepMs,
     slowApplyMs: config.slowApplyMs,
     progressNotifyMs: config.progressNotifyMs,
+    autoCompaction: config.autoCompaction,
+    downgradeCheckMs: config.downgradeCheckMs,
     clock: world.clock,
     timers: world.timers,
     random: world.random,

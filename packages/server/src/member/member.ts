@@ -44,6 +44,7 @@ import type { ServerCall } from "@quorate/rpc";
 import type { PeerNetwork } from "../peers/peer-network.ts";
 import type { Alarms } from "./alarms.ts";
 import { type AppliedDone, AppliedWaits } from "./applied-waits.ts";
+import { AutoCompactor } from "./auto-compactor.ts";
 import { ClientSnapshots, type ClientSnapshotTask } from "./client-snapshots.ts";
 import { confStateJson } from "./conf-state.ts";
 import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
@@ -62,6 +63,7 @@ import { Publisher } from "./publisher.ts";
 import type { ReadWaiter } from "./read-rounds.ts";
 import type { RequestIds } from "./request-ids.ts";
 import { SnapshotExchange } from "./snapshot-exchange.ts";
+import { Space } from "./space.ts";
 import { type CompactedDone, StateMachine } from "./state-machine.ts";
 import { Succession } from "./succession.ts";
 import { WatchReplay } from "./watch-replay.ts";
@@ -82,7 +84,7 @@ export interface MemberOwner {
 const SWEEP_MS = 500;
 /** How soon a watcher that starts in a compacted past hears of it, at the latest. */
 const REPLAY_MS = 100;
-/** How often the leader asks whether the cluster may run at a higher version: etcd's. */
+/** How often the leader asks whether the cluster should run at another version, and the database follows: etcd's. */
 const VERSION_CHECK_MS = 4000;
 const TOKEN_EXPIRY_MS = 1000;
 /** What is left of the first election timeout for a member that starts among others. */
@@ -105,6 +107,7 @@ export class Member implements ConsensusOwner {
   readonly #state: StateMachine;
   readonly #consensus: Consensus;
   readonly #proposals: Proposals;
+  readonly #space: Space;
   readonly #certainty: LeaderCertainty;
   readonly #duties: LeaderDuties;
   readonly #others: OtherMembers;
@@ -112,6 +115,7 @@ export class Member implements ConsensusOwner {
   readonly #snapshots: SnapshotExchange;
   readonly #clientSnapshots: ClientSnapshots;
   readonly #publisher: Publisher;
+  readonly #autoCompactor: AutoCompactor | null;
   readonly #appliedWaits: AppliedWaits;
   readonly #replay: WatchReplay;
   readonly #intervals: Intervals;
@@ -214,7 +218,6 @@ export class Member implements ConsensusOwner {
     );
     this.#proposals = new Proposals(
       {
-        memberId,
         ids,
         state,
         consensus,
@@ -225,10 +228,24 @@ export class Member implements ConsensusOwner {
       },
       options,
     );
+    this.#space = new Space({ memberId, state, proposals: this.#proposals }, options);
     this.#duties = new LeaderDuties(
       { state, consensus, certainty: this.#certainty, proposals: this.#proposals, counters },
       { ...options, memberId },
     );
+    const { autoCompaction } = options;
+    this.#autoCompactor =
+      autoCompaction === null
+        ? null
+        : new AutoCompactor(
+            autoCompaction,
+            {
+              revision: () => this.store.revision,
+              isLeader: () => this.isLeader,
+              propose: (op, bytes, handler) => this.#proposals.proposeOwn(op, bytes, handler, this.term),
+            },
+            options,
+          );
     this.#publisher = new Publisher(
       { ...options, memberId },
       {
@@ -251,7 +268,13 @@ export class Member implements ConsensusOwner {
     this.#intervals.every(heartbeatMs, () => this.#tick());
     this.#intervals.every(SWEEP_MS, () => this.#sweep());
     this.#intervals.every(REPLAY_MS, () => this.#replay.begin());
-    this.#intervals.every(VERSION_CHECK_MS, () => this.#duties.checkVersions());
+    this.#intervals.every(VERSION_CHECK_MS, () => {
+      this.#duties.checkVersions();
+      this.#duties.disarmRemoved();
+      this.#state.followClusterVersion();
+    });
+    const { downgradeCheckMs } = this.options;
+    if (downgradeCheckMs > 0) this.#intervals.every(downgradeCheckMs, () => this.#duties.checkDowngrade());
     this.#intervals.every(TOKEN_EXPIRY_MS, () => this.options.tokens.expire());
     // What the log says is committed is applied first: for a new member, the configuration itself.
     this.#consensus.begin();
@@ -260,6 +283,8 @@ export class Member implements ConsensusOwner {
     // Whoever leads is heard from within two heartbeats; votes before that are refused to us (RA-09).
     else if (advanceFirstElection) this.#consensus.advanceElection(electionTicks - FIRST_ELECTION_TICKS);
     this.#publisher.begin();
+    this.#autoCompactor?.start();
+    this.#state.followClusterVersion();
     this.#state.resumeCompaction();
   }
 
@@ -275,6 +300,7 @@ export class Member implements ConsensusOwner {
   stop(done: (error: Error | null) => void): void {
     this.#isStopping = true;
     this.#intervals.stop();
+    this.#autoCompactor?.stop();
     this.#replay.stop();
     this.#others.stop();
     this.#succession.stop();
@@ -335,6 +361,11 @@ export class Member implements ConsensusOwner {
     return this.#state.membership;
   }
 
+  /** The version whose form the database has; null while nothing has been applied. */
+  get storageVersion(): string | null {
+    return this.#state.storageVersion;
+  }
+
   get alarms(): Alarms {
     return this.#state.alarms;
   }
@@ -384,9 +415,9 @@ export class Member implements ConsensusOwner {
     this.#consensus.read(waiter);
   }
 
-  /** Whether the database has room for a write of this cost. If not, the call fails. See {@link Proposals.admitsWrite}. */
+  /** Whether the database has room for a write of this cost. If not, the call fails. See {@link Space.admitsWrite}. */
   admitsWrite(call: ServerCall, costBytes: number): boolean {
-    return this.#proposals.admitsWrite(call, costBytes);
+    return this.#space.admitsWrite(call, costBytes);
   }
 
   /** Puts an operation, encoded in `bytes[start, end)` (copied), into the log. See {@link Proposals.propose}. */
@@ -556,6 +587,8 @@ export class Member implements ConsensusOwner {
       this.#owner.failed(new Error(`${text}: ${serverVersion}, the cluster runs at ${version}`));
       return;
     }
+    // Not in the midst of an entry.
+    this.options.timers.nextTurn(() => this.#state.followClusterVersion());
     this.#becomeReady();
   }
 
@@ -579,6 +612,7 @@ export class Member implements ConsensusOwner {
     const nowMs = this.options.clock.monotonicMs();
     this.#proposals.expire(nowMs);
     this.#duties.expireLeases();
+    this.#space.check();
     if (this.#state.rest(nowMs)) this.#owner.resting();
     this.#owner.flush();
   }

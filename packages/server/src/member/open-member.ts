@@ -19,6 +19,7 @@ import { Wal } from "@quorate/wal";
 import type { Clock, Disk, Log, Random, Timers } from "@quorate/world";
 import { type Bootstrap, bootstrapEntries, bootstrapHardState } from "../bootstrap/bootstrap.ts";
 import type { Config } from "../config/config.ts";
+import { VERSIONS } from "../versions.ts";
 import { AppliedState } from "./applied-state.ts";
 import type { Databases } from "./databases.ts";
 import { forceNewCluster } from "./force-new-cluster.ts";
@@ -117,6 +118,7 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
   const used = candidates.find((each) => (replay.snapshotMark?.index ?? 0) <= each.flushedIndex)!;
   for (const { storage } of candidates) if (storage !== used.storage) databases.discard(storage);
 
+  await defragmentAtStart(used.storage, config.bootstrapDefragBytes, log);
   const { memberId, clusterId, isJoined } = decodeIdentity(replay.metadata);
   log.info("restarting local member", {
     "local-member-id": idText(memberId),
@@ -127,6 +129,12 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
   const indexFile = new IndexFile({ disk, path: options.indexPath, timers, log });
   const stateOptions = { ...stateOptionsOf(config), clusterId, clock, log };
   const state = AppliedState.open(used.storage, stateOptions, indexFile.reader());
+  if (!state.storageVersion.isSupported) {
+    // Written by a newer server, or by none (known failure ST-17).
+    throw new DataDirectoryError(
+      `the database has the form of version ${state.storageVersion.text}, this server knows those up to ${VERSIONS.cluster}`,
+    );
+  }
   const { flushedIndex, flushedTerm } = state.backend;
   const logStorage = new StoredLog({
     index: index(flushedIndex),
@@ -187,6 +195,26 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
     markedIndex: replay.snapshotMark?.index ?? 0,
     firstPeers,
   };
+}
+
+/** While nobody waits for it. One that fails leaves the database as it was. */
+function defragmentAtStart(storage: Storage, thresholdBytes: number, log: Log): Promise<void> {
+  const sizes = {
+    "current-db-size-bytes": storage.sizeBytes(),
+    "current-db-size-in-use-bytes": storage.sizeInUseBytes(),
+  };
+  if (thresholdBytes === 0) return Promise.resolve();
+  if (storage.sizeBytes() - storage.sizeInUseBytes() < thresholdBytes) {
+    log.info("Skipping defragmentation", { ...sizes, "bootstrap-defrag-threshold-bytes": thresholdBytes });
+    return Promise.resolve();
+  }
+  return new Promise((resolve) => {
+    storage.defragment((error) => {
+      if (error === null) log.info("defragmented at start", { ...sizes, "new-db-size-bytes": storage.sizeBytes() });
+      else log.warn("failed to defragment at start", { ...sizes, error });
+      resolve();
+    });
+  });
 }
 
 /** What the state of a member needs to know of the configuration. */

@@ -15,14 +15,12 @@
  *    from root (LE-08); what a call asks for comes from whom the call comes from;
  *  - nothing is accepted and nothing waits once it was stopped.
  */
-import { AlarmAction, AlarmType, type ErrorKind, encodeRaftRequest, RaftOp, raftRequestSize } from "@quorate/api";
-import { AlarmRequest } from "@quorate/api/messages";
+import { type ErrorKind, encodeRaftRequest, type RaftOp, raftRequestSize } from "@quorate/api";
 import { type Identity, ROOT } from "@quorate/auth";
 import { encodeChange, type MembershipChange } from "@quorate/membership";
 import type { ConfChange } from "@quorate/raft";
 import type { ServerCall } from "@quorate/rpc";
-import type { Clock, Log } from "@quorate/world";
-import { failWith } from "../answer.ts";
+import type { Clock } from "@quorate/world";
 import { callerOf } from "../caller.ts";
 import type { Consensus, Proposal } from "./consensus.ts";
 import type { MemberCounters } from "./member-counters.ts";
@@ -32,9 +30,8 @@ import type { RequestIds } from "./request-ids.ts";
 import type { StateMachine } from "./state-machine.ts";
 
 export interface ProposalsParts {
-  readonly memberId: bigint;
   readonly ids: RequestIds;
-  readonly state: Pick<StateMachine, "backend" | "alarms" | "auth">;
+  readonly state: Pick<StateMachine, "auth">;
   readonly consensus: Pick<Consensus, "propose" | "proposeConfChange" | "commitIndex" | "appliedIndex">;
   /** Why a proposal that was begun then and handed to raft has not come back in time. */
   readonly timeoutOf: (startedMs: number) => ErrorKind;
@@ -45,11 +42,8 @@ export interface ProposalsParts {
 }
 
 export interface ProposalsOptions {
-  /** Negative: none. */
-  readonly quotaBytes: number;
   readonly maxRequestBytes: number;
   readonly clock: Clock;
-  readonly log: Log;
 }
 
 /** etcd refuses writes when so many committed entries wait to be applied; here also what waits to be committed. */
@@ -83,30 +77,9 @@ export class Proposals {
     return this.#pending.count;
   }
 
-  /**
-   * Whether the database has room for a write of this cost. If not, the alarm is raised through the log and the call
-   * fails.
-   */
-  admitsWrite(call: ServerCall, costBytes: number): boolean {
-    const { quotaBytes, log } = this.#options;
-    const { memberId, state } = this.#parts;
-    const sizeBytes = state.backend.sizeBytes() + this.#pending.sizeBytes;
-    if (quotaBytes < 0 || sizeBytes + costBytes < quotaBytes) return true;
-    if (state.alarms.list(AlarmType.NOSPACE).some((each) => each.memberId === memberId)) {
-      failWith(call, "NoSpace");
-      return false;
-    }
-    log.warn("message exceeded backend quota; raising alarm", {
-      "quota-size-bytes": quotaBytes,
-      "backend-size-bytes": state.backend.sizeBytes(),
-    });
-    const bytes = AlarmRequest.encode({
-      action: AlarmAction.ACTIVATE,
-      memberID: memberId,
-      alarm: AlarmType.NOSPACE,
-    });
-    this.propose(RaftOp.Alarm, bytes, 0, bytes.length, NO_SPACE_RAISED, call, null);
-    return false;
+  /** Bytes of the entries they wait for. */
+  get pendingBytes(): number {
+    return this.#pending.sizeBytes;
   }
 
   /**
@@ -237,14 +210,4 @@ export class Proposals {
     // What could not even be handed to consensus times out as the caller's own wait does (semantics §11.3).
     return pending.isProposed ? this.#parts.timeoutOf(pending.startedMs) : "ContextDeadlineExceeded";
   };
-}
-
-/** The alarm is raised: now the write that did not fit is refused. */
-const NO_SPACE_RAISED: ProposalHandler = {
-  applied: (pending) => refuseForSpace(pending),
-  failed: (pending) => refuseForSpace(pending),
-};
-
-function refuseForSpace(pending: Pending): void {
-  if (pending.call !== null) failWith(pending.call, "NoSpace");
 }

@@ -84,6 +84,8 @@ export class StateMachine {
   /** The flush after which the last rest began. */
   #restedSinceMs = -1;
   #isStopped = false;
+  /** A snapshot is being installed. */
+  #isAbandoned = false;
 
   /** `state`: what there is at the start; not kept once a snapshot has taken its place. */
   constructor(state: AppliedState, parts: StateMachineParts, options: StateMachineOptions, owner: StateMachineOwner) {
@@ -127,6 +129,11 @@ export class StateMachine {
     return this.#state.auth;
   }
 
+  /** The version whose form the database has; null while nothing has been applied. */
+  get storageVersion(): string | null {
+    return this.#state.storageVersion.text;
+  }
+
   /** In force at the applied index. */
   get confState(): ConfState {
     return this.#state.confState;
@@ -159,6 +166,19 @@ export class StateMachine {
     }
     this.#writeBehind.applied(entryBytes);
     this.#compaction.run();
+  }
+
+  /** The database says which version the cluster runs at. To be called between entries, when that has changed and so often. */
+  followClusterVersion(): void {
+    const { storageVersion, membership } = this.#state;
+    const { clusterVersion, downgradeTarget } = membership;
+    if (clusterVersion === null || this.#isAbandoned || this.#isStopped) return;
+    const { log } = this.#options;
+    if (!storageVersion.follow(clusterVersion, log)) return;
+    if (downgradeTarget !== null) {
+      log.info("The server is ready to downgrade", { "target-version": downgradeTarget });
+    }
+    this.#writeBehind.applied(0);
   }
 
   /** Calls back when everything applied so far is durable in storage. */
@@ -198,6 +218,7 @@ export class StateMachine {
 
   /** A snapshot is being installed: nothing of this state is written any more. {@link replace} follows. */
   abandon(): void {
+    this.#isAbandoned = true;
     this.#writeBehind.abandon();
     this.#compaction.stop();
   }
@@ -210,6 +231,7 @@ export class StateMachine {
     const old = this.#state;
     const replaced = this.#writeBehind;
     old.lessor.demote();
+    this.#isAbandoned = false;
     this.#state = state;
     this.#writeBehind = this.#writeBehindOf(state);
     this.#compaction = this.#compactionOf(state);

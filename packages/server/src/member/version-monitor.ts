@@ -1,10 +1,16 @@
 /**
  * The leader's care for the version the cluster runs at: when its term has begun, and every few seconds, it asks all members
- * which version they are and proposes what follows (membership/cluster-version.ts decides; semantics §9.6).
+ * which version they are and proposes what follows, and now and then whether a downgrade is done, which it ends then
+ * (membership/cluster-version.ts decides; semantics §9.6, §9.7).
  */
 import { RaftOp } from "@quorate/api";
-import { ClusterVersionSetRequest } from "@quorate/api/messages";
-import { type Member as ClusterMember, decideClusterVersion, type Membership } from "@quorate/membership";
+import { ClusterVersionSetRequest, DowngradeInfoSetRequest } from "@quorate/api/messages";
+import {
+  type Member as ClusterMember,
+  decideClusterVersion,
+  isDowngradeDone,
+  type Membership,
+} from "@quorate/membership";
 import type { Log } from "@quorate/world";
 import type { ProposalHandler } from "./pending.ts";
 
@@ -37,8 +43,19 @@ export class VersionMonitor {
     this.#owner = owner;
   }
 
-  /** One round, unless one is under way. */
+  /** Whether another version is due. */
   check(): void {
+    this.#ask((servers) => this.#decide(servers));
+  }
+
+  /** Whether the downgrade under way is done. */
+  checkDowngrade(): void {
+    const target = this.#owner.membership().downgradeTarget;
+    if (target !== null) this.#ask((servers) => this.#endDowngrade(target, servers));
+  }
+
+  /** One round, unless one is under way. */
+  #ask(use: (servers: readonly (string | null)[]) => void): void {
     if (this.#isAsking || !this.#owner.isLeader()) return;
     const { memberId, serverVersion, askVersions } = this.#options;
     const others = this.#owner
@@ -46,19 +63,19 @@ export class VersionMonitor {
       .members()
       .filter((each) => each.id !== memberId);
     if (others.length === 0) {
-      this.#decide([serverVersion]);
+      use([serverVersion]);
       return;
     }
     this.#isAsking = true;
     askVersions(others, (versions) => {
       this.#isAsking = false;
-      if (this.#owner.isLeader()) this.#decide([serverVersion, ...versions]);
+      if (this.#owner.isLeader()) use([serverVersion, ...versions]);
     });
   }
 
   #decide(servers: readonly (string | null)[]): void {
-    const from = this.#owner.membership().clusterVersion;
-    const to = decideClusterVersion(from, servers);
+    const { clusterVersion: from, downgradeTarget } = this.#owner.membership();
+    const to = decideClusterVersion(from, servers, downgradeTarget);
     if (to === null) return;
     this.#owner.propose(RaftOp.ClusterVersionSet, ClusterVersionSetRequest.encode({ ver: to }), {
       applied: () => {
@@ -69,5 +86,14 @@ export class VersionMonitor {
       // The next round makes it again.
       failed: () => {},
     });
+  }
+
+  #endDowngrade(target: string, servers: readonly (string | null)[]): void {
+    // Another one may have been asked for meanwhile.
+    if (target !== this.#owner.membership().downgradeTarget || !isDowngradeDone(target, servers)) return;
+    this.#options.log.info("the cluster has been downgraded", { "cluster-version": target });
+    const bytes = DowngradeInfoSetRequest.encode({ enabled: false });
+    // If it is lost, the next round makes it again.
+    this.#owner.propose(RaftOp.DowngradeInfoSet, bytes, { applied: () => {}, failed: () => {} });
   }
 }

@@ -38,6 +38,8 @@ export class ServerMetrics {
   readonly #registry = new MetricsRegistry();
   readonly #byPath = new Map<string, MethodCounters>();
   readonly #checks = new Map<string, { readonly ok: Counter; readonly failed: Counter }>();
+  readonly #clusterVersions = new Set<string>();
+  #member: Member | null = null;
   readonly #closed = new Map<string, Counter>();
 
   /** Calls that take longer than `slowRequestMs` are logged. */
@@ -85,6 +87,7 @@ export class ServerMetrics {
 
   /** Adds everything read from the member. Once. */
   watch(member: Member, rpc: RpcServer): void {
+    this.#member = member;
     this.#watchServer(member);
     this.#watchStorage(member);
     this.#watchStore(member);
@@ -106,7 +109,23 @@ export class ServerMetrics {
   }
 
   render(): string {
+    this.#seeClusterVersion();
     return this.#registry.render();
+  }
+
+  /** Every version the cluster was seen at keeps its line; the one it runs at has 1. */
+  #seeClusterVersion(): void {
+    const member = this.#member;
+    const version = member?.membership.clusterVersion ?? null;
+    if (member === null || version === null || this.#clusterVersions.has(version)) return;
+    this.#clusterVersions.add(version);
+    this.#registry.sampled(
+      "gauge",
+      "etcd_cluster_version",
+      "Which version is running. 1 for 'cluster_version' label with current cluster version",
+      () => (member.membership.clusterVersion === version ? 1 : 0),
+      { cluster_version: version.replace(/\.0$/, "") },
+    );
   }
 
   #checkCounters(kind: "health" | "livez" | "readyz", name: string): { ok: Counter; failed: Counter } {
@@ -193,13 +212,6 @@ export class ServerMetrics {
       {
         server_version: VERSIONS.etcd,
       },
-    );
-    registry.sampled(
-      "gauge",
-      "etcd_cluster_version",
-      "Which version is running. 1 for 'cluster_version' label with current cluster version",
-      () => (member.membership.clusterVersion === null ? 0 : 1),
-      { cluster_version: VERSIONS.cluster.replace(/\.0$/, "") },
     );
     for (const [name, type] of Object.entries(AlarmType)) {
       if (type === AlarmType.NONE) continue;

@@ -23,6 +23,7 @@ import { type Method, type ServerCall, StatusCode } from "@quorate/rpc";
 import { failWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
 import { VERSIONS } from "../versions.ts";
+import { downgradeMethod } from "./downgrade.ts";
 import { HASH_SLICE_RECORDS, hashKv } from "./hash-kv.ts";
 import { answer, headerOf, proposeFor, unary } from "./simple.ts";
 import { snapshotMethod } from "./snapshot.ts";
@@ -41,6 +42,7 @@ export function maintenanceMethods(member: Member): [string, Method][] {
     unary("/etcdserverpb.Maintenance/MoveLeader", MoveLeaderRequest, (call, { targetID }) => {
       moveLeader(member, call, targetID);
     }),
+    downgradeMethod(member),
     unary("/etcdserverpb.Maintenance/Alarm", AlarmRequest, (call, request) => {
       proposeFor(member, call, RaftOp.Alarm, AlarmRequest, request, (outcome) => {
         answer(call, AlarmResponse, {
@@ -53,6 +55,7 @@ export function maintenanceMethods(member: Member): [string, Method][] {
 }
 
 function answerStatus(member: Member, call: ServerCall): void {
+  const { downgradeTarget } = member.membership;
   const errors: string[] = member.leader === NO_NODE ? ["etcdserver: no leader"] : [];
   for (const { memberId, alarm } of member.alarms.list(AlarmType.NONE)) {
     // Protobuf's text form, which leaves out what is zero.
@@ -70,9 +73,9 @@ function answerStatus(member: Member, call: ServerCall): void {
     raftTerm: member.appliedTerm,
     errors,
     isLearner: member.isLearner,
-    storageVersion: VERSIONS.cluster,
+    storageVersion: member.storageVersion ?? "",
     dbSizeQuota: member.quotaBytes,
-    downgradeInfo: { enabled: false, targetVersion: "" },
+    downgradeInfo: { enabled: downgradeTarget !== null, targetVersion: downgradeTarget ?? "" },
   });
 }
 

@@ -109,10 +109,10 @@ function answerTimeToLive(
   });
 }
 
-/** There are no downgrades yet; the read says that this member is not cut off. */
+/** A member of the version below asks before it joins. */
 function answerDowngrade(member: Member, done: (outcome: DowngradeOutcome) => void): void {
   member.read({
-    readReady: () => done({ kind: "answered", isEnabled: false }),
+    readReady: () => done({ kind: "answered", isEnabled: member.membership.downgradeTarget !== null }),
     readFailed: (reason) => done(failed(reason)),
   });
 }

@@ -7,8 +7,10 @@
 import type { Init, MessageType } from "@quorate/api/messages";
 import type { Message } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
-import { assert } from "@quorate/world";
+import { assert, silentLog } from "@quorate/world";
 import type { Bootstrap } from "../bootstrap/bootstrap.ts";
+import { CorruptionMonitor } from "../corruption/corruption-monitor.ts";
+import type { AskHash } from "../corruption/peer-hashes.ts";
 import type { MemberOptions } from "../member/member-options.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "../peers/peer-network.ts";
 import type { PeerRequests } from "../peers/peer-requests.ts";
@@ -24,6 +26,8 @@ export class ClusterMachine extends SimulatedMachine {
   owner: PeerNetworkOwner | null = null;
   requests: PeerRequests | null = null;
   isCutOff = false;
+  /** What it tells a leader that asks. */
+  serverVersion = "3.7.1";
   /** Since when it has been within reach. */
   connectedSinceMs = 0;
 
@@ -129,6 +133,16 @@ export class SimulatedCluster {
     this.settle();
   }
 
+  /** The way of a machine's checks to the others. */
+  askHashOf(machine: ClusterMachine): AskHash {
+    return ({ id }, _clusterId, revision, done) =>
+      this.world.nextTurn(() => {
+        const reached = this.#reached(machine, id);
+        if (reached === null) done({ kind: "unreachable", message: "cut off" });
+        else reached.requests!.hashKv(revision, done);
+      });
+  }
+
   async #boot(name: string, settings: Settings, identity: Bootstrap | null): Promise<ClusterMachine> {
     const machine = new ClusterMachine({
       random: new SeededRandom(this.machines.length + 1),
@@ -156,6 +170,9 @@ export class SimulatedCluster {
     machine.requests = peerRequestsOf(machine.member, machine.config);
     this.machines.push(machine);
     machine.member.start();
+    const { corruptCheckMs, compactHashCheckMs } = machine.config;
+    const askHash = this.askHashOf(machine);
+    new CorruptionMonitor(machine.member, { corruptCheckMs, compactHashCheckMs, askHash, log: silentLog }).start();
     this.settle();
     return machine;
   }
@@ -167,9 +184,7 @@ export class SimulatedCluster {
         return this.#networkOf(machine);
       },
       askVersions: (members, done) => {
-        this.world.nextTurn(() =>
-          done(members.map(({ id }) => (this.#reached(machine, id) === null ? null : "3.7.1"))),
-        );
+        this.world.nextTurn(() => done(members.map(({ id }) => this.#reached(machine, id)?.serverVersion ?? null)));
       },
     };
   }

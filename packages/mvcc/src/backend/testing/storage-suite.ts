@@ -289,7 +289,7 @@ export function storageSuite(name: string, makeHarness: () => StorageHarness): v
     assert.equal(read(storage, 2, 0), "v0");
     assert.equal(collect(storage, 2999, 0, 1)[0], "2999/0 v2997");
     await Promise.all([isDefragmented, isCommitted]);
-    assert.deepEqual(order, ["defragmented", "committed"]);
+    assert.deepEqual(order.sort(), ["committed", "defragmented"]);
     for (let life = 0; life < 2; life++) {
       assert.equal(read(storage, 5000, 0), "late");
       assert.equal(collect(storage).length, 3001);
@@ -299,6 +299,51 @@ export function storageSuite(name: string, makeHarness: () => StorageHarness): v
     }
     await close(storage);
   });
+
+  claim(
+    "commits go on during a defragmentation, and nothing of what they add, change and drop is lost",
+    async (harness) => {
+      let storage = harness.open();
+      const records = Array.from({ length: 3000 }, (_, i): NewRecord => [`${i + 2}/0`, `v${i}`]);
+      await commit(storage, batchOf(records, ["meta index=1", "meta old=1"]));
+      for (let round = 0; round < 3; round++) {
+        let isOver = false;
+        const isDefragmented = defragment(storage).finally(() => {
+          isOver = true;
+        });
+        const from = 10_000 * (round + 1);
+        let count = 0;
+        for (; !isOver || count < 5; count++) {
+          const at = from + 10 * count;
+          const added: NewRecord[] = [
+            [`${at}/0`, "new"],
+            [`${at + 1}/0`, "dropped again"],
+          ];
+          await commit(storage, batchOf(added, [`meta index=${at}`, `lease l${round}x${count}=1`]));
+          const drops = dropsOf(`${at + 1}/0`, `${count + 2 + 500 * round}/0`);
+          await commit(storage, { ...batchOf([], [`meta last=${at}`]), drops });
+        }
+        await isDefragmented;
+        if (round === 1) {
+          await close(storage);
+          storage = harness.open();
+        }
+        const found = collect(storage, from, 0);
+        assert.deepEqual(
+          found,
+          Array.from({ length: count }, (_, i) => `${from + 10 * i}/0 new`),
+        );
+        assert.equal(collect(storage, 2 + 500 * round, 0, 1)[0]!.split(" ")[0], `${2 + 500 * round + count}/0`);
+        const rows: string[] = [];
+        storage.scan("lease", (key) => rows.push(Buffer.from(key).toString()));
+        assert.equal(rows.filter((row) => row.startsWith(`l${round}x`)).length, count);
+        const newest = String(from + 10 * (count - 1));
+        assert.equal(storage.get("meta", Buffer.from("index"))?.toString(), newest);
+        assert.equal(storage.get("meta", Buffer.from("last"))?.toString(), newest);
+      }
+      await close(storage);
+    },
+  );
 
   claim("what waits goes before what is asked for later, one thing at a time", async (harness) => {
     const storage = harness.open();
@@ -316,7 +361,10 @@ export function storageSuite(name: string, makeHarness: () => StorageHarness): v
     await defragment(storage).then(() => order.push("defragmented"));
     await isFirstCommitted;
     await isSecondCommitted;
-    assert.deepEqual(order, ["first commit", "defragmented", "second commit"]);
+    assert.deepEqual(
+      order.filter((each) => each !== "defragmented"),
+      ["first commit", "second commit"],
+    );
     assert.deepEqual(collect(storage), ["2/0 a", "3/0 b"]);
     await close(storage);
   });
