@@ -4,8 +4,8 @@
  *   start   addresses, keys of tokens ─▶ directory, locks ─▶ parts ─▶ member elects itself and publishes ─▶ "ready to serve"
  *   stop    listeners close ─▶ calls drain ─▶ waiters fail ─▶ flush, mark, checkpoint ─▶ locks released
  *
- * Addresses are bound first, so that a port in use is known before anything is written, but connections wait until the
- * member is ready.
+ * Addresses are bound first, so that a port in use is known before anything is written (but for --auto-tls, whose
+ * certificates listeners need), but connections wait until the member is ready.
  */
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
@@ -42,6 +42,7 @@ import { TlsAcceptor } from "./tls/acceptor.ts";
 import { ensureSelfSigned } from "./tls/auto-tls.ts";
 import { commonNameOf } from "./tls/common-name.ts";
 import { Credentials } from "./tls/credentials.ts";
+import { logTls } from "./tls/start-log.ts";
 import { VERSIONS } from "./versions.ts";
 import { MachineClock, MachineTimers } from "./world/clock.ts";
 import type { DirectoryLock } from "./world/directory-lock.ts";
@@ -89,6 +90,7 @@ export class RunningServer {
       raftLog: log.for("raft/raft.ts", "raft"),
     };
     logStart(config, log);
+    logTls(config, log);
     refuseForeign(config);
     const tls = openTls(config, world, log.for("tls"));
     const bound = makeListeners(config, tls, world.clock, log);
