@@ -67,7 +67,6 @@ export class SimulatedCluster {
       clusterId,
       members,
       token: "",
-      srvServerName: null,
     };
     return this.#boot(name, { "initial-cluster": `${name}=${peerUrlOf(name)}` }, identity);
   }
