@@ -62,8 +62,6 @@ export interface Config {
   /** Of the ports for clients, HTTP and metrics. */
   readonly tls: TlsConfig;
   readonly peerTls: TlsConfig;
-  /** A client without a token is the user that its certificate names. */
-  readonly clientCertAuth: boolean;
   readonly authToken: AuthTokenConfig;
   /** As configured: what bcrypt does not take means its default. */
   readonly bcryptCostConfigured: number;
@@ -224,7 +222,6 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     keepaliveTimeoutMs: duration("grpc-keepalive-timeout"),
     tls,
     peerTls,
-    clientCertAuth: truth("client-cert-auth"),
     authToken: refusing(() => parseAuthToken(text("auth-token"), number("auth-token-ttl"))),
     bcryptCostConfigured: number("bcrypt-cost"),
     cors: list(text("cors")),
