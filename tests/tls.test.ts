@@ -225,6 +225,29 @@ describe("TLS for clients", { skip: !hasOpenssl() }, () => {
     await watch.stop();
   });
 
+  it("a client without a token is the user its certificate names, and nobody by a plain connection", {
+    skip: !hasEtcdctl,
+  }, async () => {
+    const admin = new Etcdctl(server.endpoint, ["--user=root:secret"]);
+    const anybody = new Etcdctl(server.endpoint);
+    await anybody.ok(["user", "add", "root:secret"]);
+    await anybody.ok(["user", "grant-role", "root", "root"]);
+    await anybody.ok(["role", "add", "own"]);
+    await anybody.ok(["role", "grant-permission", "own", "readwrite", "alice/", "--prefix"]);
+    await anybody.ok(["user", "add", "alice", "--no-password"]);
+    await anybody.ok(["user", "grant-role", "alice", "own"]);
+    await anybody.ok(["auth", "enable"]);
+    try {
+      const alice = etcdctlAs("alice");
+      assert.equal(await alice.ok(["put", "alice/a", "1"]), "OK\n");
+      assert.match((await alice.run(["put", "bob/a", "1"])).stderr, /permission denied/);
+      assert.equal((await etcdctlAs("bob").run(["get", "alice/a"])).code, 1);
+      assert.match((await anybody.run(["get", "alice/a"])).stderr, /user name is empty/);
+    } finally {
+      await admin.ok(["auth", "disable"]);
+    }
+  });
+
   // covers: SA-23
   it("a revoked certificate is turned away by every listener, and what stands goes on", {
     skip: !hasEtcdctl || !hasCurl,
