@@ -207,7 +207,7 @@ describe("TLS for clients", { skip: !hasOpenssl() }, () => {
 
     const good = readFileSync(cert);
     writeFileSync(cert, good.subarray(0, good.length / 2));
-    const warning = "cannot use the changed TLS files";
+    const warning = "cannot use a changed TLS file";
     await eventually("a warning", async () => {
       assert.equal(await serialShown(server.ports.client), "12");
       return server.log.includes(warning);

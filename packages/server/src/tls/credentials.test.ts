@@ -56,7 +56,7 @@ describe("TLS files", { skip: !hasOpenssl() }, () => {
     assert.notEqual(second, first);
     assert.equal(second.serverOptions!.cert, readFileSync(cert, "utf8"));
     assert.notDeepEqual(second.serverOptions!.ticketKeys, first.serverOptions!.ticketKeys);
-    assert.deepEqual(lines, ["loaded the changed TLS files: "]);
+    assert.deepEqual(lines, ["loaded changed TLS files: "]);
   });
 
   test("a changed revocation list voids all tickets, as everything does that changes who is let in", () => {
@@ -70,6 +70,23 @@ describe("TLS files", { skip: !hasOpenssl() }, () => {
     assert.notDeepEqual(second.serverOptions!.ticketKeys, first.serverOptions!.ticketKeys);
   });
 
+  test("a damaged file holds back no other", () => {
+    const credentials = open();
+    const { cert: before } = credentials.current().serverOptions!;
+    cutInHalf(cert);
+    made.revocationList(["77"]);
+    copyFileSync(made.path("crl", "pem"), crl);
+    copyFileSync(made.path("other-ca"), ca);
+    nowMs += 1000;
+    const { revoked, authorities, serverOptions } = credentials.current();
+    assert.ok(revoked!.has(0x77n));
+    assert.deepEqual(
+      authorities!.map((each) => each.subject),
+      ["CN=other-ca"],
+    );
+    assert.equal(serverOptions!.cert, before);
+  });
+
   for (const [what, damage, reason] of [
     ["a certificate without its key", () => copyFileSync(made.path("two"), cert), /with certificate .*mismatch/],
     ["half a certificate", () => cutInHalf(cert), /^cannot use TLS certificate .*live\.crt/],
@@ -80,7 +97,7 @@ describe("TLS files", { skip: !hasOpenssl() }, () => {
     ["no authorities", () => writeFileSync(ca, "# none yet\n"), /^cannot use TLS certificate .*authorities\.crt/],
     ["half a revocation list", () => cutInHalf(crl), /^cannot use certificate revocation list .*malformed crl/],
   ] as const) {
-    test(`${what}: those of before stay in use, one warning says why, and a start is refused`, () => {
+    test(`${what}: what was before stays in use, one warning says why, and a start is refused`, () => {
       const credentials = open();
       const first = credentials.current();
       damage();
@@ -90,7 +107,7 @@ describe("TLS files", { skip: !hasOpenssl() }, () => {
       }
       assert.equal(lines.length, 1, lines.join("\n"));
       const [message, error] = lines[0]!.split(/: (.*)/);
-      assert.equal(message, "cannot use the changed TLS files; going on with those of before");
+      assert.equal(message, "cannot use a changed TLS file; going on with what it was before");
       assert.match(error!, reason);
       assert.throws(open, (refusal) => refusal instanceof UnusableTlsFile && reason.test(refusal.message));
 

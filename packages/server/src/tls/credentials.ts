@@ -5,12 +5,13 @@
  *   current ── a second since the last look? ── no ─▶ the loaded files
  *                        │ yes: stat                        ▲
  *                        ├── as they were ──────────────────┤
- *                        └── changed: read, check ── good ──┘   everything anew, ticket keys included
- *                                               └─── bad ───▶ one warning; those of before stay in use
+ *                        └── changed: read, check ── good ──┘   ticket keys anew
+ *                                               └─── bad ───▶ one warning; what that file was before stays in use
  *
  * Invariants:
- *  - what is loaded fits together: the key to its certificate, every certificate and the revocation list whole;
- *  - all files are taken over together or none: a certificate that is there before its key changes nothing;
+ *  - a certificate and its key fit together, and are taken over together: one that is there first changes nothing;
+ *  - every certificate and the revocation list are whole;
+ *  - a damaged file holds back no other: a revocation counts whatever has become of the certificate;
  *  - tickets of before a change are good for nothing, so that no session outlives the trust it was made under;
  *  - connections that stand are never touched.
  */
@@ -49,19 +50,26 @@ export class Credentials {
   readonly config: TlsConfig;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #shown: Part<KeyPair | null>;
+  /** The same as `#shown`, unless there is another one for dialling. */
+  readonly #dialled: Part<KeyPair | null>;
+  readonly #trusted: Part<Certificates | null>;
+  readonly #revoked: Part<ReadonlySet<bigint> | null>;
   #loaded: LoadedFiles;
-  /** What the files looked like when they were last read, whether they were good or not. */
-  #stamp: string;
   #checkedMs: number;
 
   /** Reads the files. Throws {@link UnusableTlsFile}. */
   constructor(config: TlsConfig, clock: Clock, log: Log) {
+    const { keyPair, dialKeyPair, trustedCaFile, crlFile } = config;
     this.config = config;
     this.#clock = clock;
     this.#log = log;
-    this.#stamp = stampOf(config);
     this.#checkedMs = clock.monotonicMs();
-    this.#loaded = load(config);
+    this.#shown = pairPart(keyPair);
+    this.#dialled = dialKeyPair === keyPair ? this.#shown : pairPart(dialKeyPair);
+    this.#trusted = filePart(trustedCaFile, certificatesOf);
+    this.#revoked = filePart(crlFile, revokedIn);
+    this.#loaded = this.#load();
   }
 
   /** As of at most a second ago. The same object as long as nothing changed. */
@@ -75,28 +83,98 @@ export class Credentials {
   }
 
   #recheck(): void {
-    // Taken before reading: what changes meanwhile is seen the next time.
-    const stamp = stampOf(this.config);
-    if (stamp === this.#stamp) return;
-    this.#stamp = stamp;
-    try {
-      this.#loaded = load(this.config);
-    } catch (error) {
-      this.#log.warn("cannot use the changed TLS files; going on with those of before", { error });
-      return;
+    const changed: string[] = [];
+    const unlessUnusable = (use: () => void): void => {
+      try {
+        use();
+      } catch (error) {
+        this.#log.warn("cannot use a changed TLS file; going on with what it was before", { error });
+      }
+    };
+    for (const part of new Set<Part<unknown>>([this.#shown, this.#dialled, this.#trusted, this.#revoked])) {
+      unlessUnusable(() => part.recheck() && changed.push(...part.files));
     }
-    this.#log.info("loaded the changed TLS files", { files: filesOf(this.config) });
+    if (changed.length === 0) return;
+    unlessUnusable(() => {
+      this.#loaded = this.#load();
+      this.#log.info("loaded changed TLS files", { files: changed });
+    });
+  }
+
+  #load(): LoadedFiles {
+    const { minVersion, maxVersion, ciphers } = this.config;
+    const [shown, dialled, trusted] = [this.#shown.value, this.#dialled.value, this.#trusted.value];
+    const rules: SecureContextOptions = {
+      ...(trusted === null ? {} : { ca: trusted.pem }),
+      // As Go: an authority in the file is trusted for itself, whoever has signed it.
+      allowPartialTrustChain: true,
+      minVersion,
+      maxVersion,
+      ciphers,
+    };
+    const context = (): SecureContext =>
+      process.getBuiltinModule("node:tls").createSecureContext({ ...rules, ...dialled });
+    // Made at once where TLS is configured, so that what OpenSSL refuses is known before a connection needs it.
+    let dialContext = shown === null && dialled === null && trusted === null ? null : context();
+    return {
+      serverOptions: shown === null ? null : serverOptionsOf(this.config, { ...rules, ...shown }),
+      dialContext: () => {
+        dialContext ??= context();
+        return dialContext;
+      },
+      revoked: this.#revoked.value,
+      authorities: trusted === null ? null : trusted.certificates,
+    };
   }
 }
 
-function filesOf({ keyPair, dialKeyPair, trustedCaFile, crlFile }: TlsConfig): string[] {
-  const pairs = [keyPair, dialKeyPair].flatMap((pair) => (pair === null ? [] : [pair.certFile, pair.keyFile]));
-  return [...new Set([...pairs, trustedCaFile, crlFile].filter((file) => file !== null))];
+/** Files that mean something together, and the last good thing they meant. */
+class Part<T> {
+  readonly files: readonly string[];
+  readonly #read: () => T;
+  /** What they looked like when they were last read, whether they were good or not. */
+  #stamp: string;
+  value: T;
+
+  constructor(files: readonly string[], read: () => T) {
+    this.files = files;
+    this.#read = read;
+    this.#stamp = stampOf(files);
+    this.value = read();
+  }
+
+  /** Whether there is another value. Throws, once for each change, what is wrong with the files. */
+  recheck(): boolean {
+    // Taken before reading: what changes meanwhile is seen the next time.
+    const stamp = stampOf(this.files);
+    if (stamp === this.#stamp) return false;
+    this.#stamp = stamp;
+    this.value = this.#read();
+    return true;
+  }
+}
+
+interface KeyPair {
+  readonly cert: string;
+  readonly key: string;
+}
+
+interface Certificates {
+  readonly pem: string;
+  readonly certificates: readonly X509Certificate[];
+}
+
+function pairPart(pair: KeyPairFiles | null): Part<KeyPair | null> {
+  return pair === null ? new Part([], () => null) : new Part([pair.certFile, pair.keyFile], () => readPair(pair));
+}
+
+function filePart<T>(file: string | null, read: (file: string) => T): Part<T | null> {
+  return file === null ? new Part<T | null>([], () => null) : new Part<T | null>([file], () => read(file));
 }
 
 /** Differs whenever a file was written, replaced, linked elsewhere or removed. */
-function stampOf(config: TlsConfig): string {
-  return filesOf(config)
+function stampOf(files: readonly string[]): string {
+  return files
     .map((file) => {
       try {
         const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true });
@@ -106,33 +184,6 @@ function stampOf(config: TlsConfig): string {
       }
     })
     .join();
-}
-
-function load(config: TlsConfig): LoadedFiles {
-  const { keyPair, dialKeyPair, minVersion, maxVersion, ciphers, trustedCaFile, crlFile } = config;
-  const trusted = trustedCaFile === null ? null : certificatesOf(trustedCaFile);
-  const trust: SecureContextOptions = {
-    ...(trusted === null ? {} : { ca: trusted.pem }),
-    // As Go: an authority in the file is trusted for itself, whoever has signed it.
-    allowPartialTrustChain: true,
-    minVersion,
-    maxVersion,
-    ciphers,
-  };
-  const shown = keyPair === null ? null : { ...trust, ...read(keyPair) };
-  if (shown !== null) contextOf(shown, keyPair);
-  const dialled = dialKeyPair === null ? trust : { ...trust, ...read(dialKeyPair) };
-  if (dialKeyPair !== null && dialKeyPair !== keyPair) contextOf(dialled, dialKeyPair);
-  let dialContext: SecureContext | null = null;
-  return {
-    serverOptions: shown === null ? null : serverOptionsOf(config, shown),
-    dialContext: () => {
-      dialContext ??= contextOf(dialled, dialKeyPair);
-      return dialContext;
-    },
-    revoked: crlFile === null ? null : revokedIn(crlFile),
-    authorities: trusted === null ? null : trusted.certificates,
-  };
 }
 
 function serverOptionsOf(config: TlsConfig, shown: SecureContextOptions): TlsOptions {
@@ -146,27 +197,22 @@ function serverOptionsOf(config: TlsConfig, shown: SecureContextOptions): TlsOpt
   };
 }
 
-/** OpenSSL's own look at whether the files fit together. */
-function contextOf(options: SecureContextOptions, pair: KeyPairFiles | null): SecureContext {
-  // Loaded where TLS is used: most clusters on one machine do without.
-  const { createSecureContext } = process.getBuiltinModule("node:tls");
+function readPair({ certFile, keyFile }: KeyPairFiles): KeyPair {
+  const pair = { cert: certificatesOf(certFile).pem, key: readFile(keyFile).toString() };
   try {
-    return createSecureContext(options);
+    // OpenSSL's own look at whether they fit. Loaded here: most clusters on one machine do without TLS.
+    process.getBuiltinModule("node:tls").createSecureContext(pair);
   } catch (error) {
-    if (pair === null) throw error;
-    throw unusable(`cannot use TLS key ${pair.keyFile} with certificate ${pair.certFile}`, error);
+    throw unusable(`cannot use TLS key ${keyFile} with certificate ${certFile}`, error);
   }
-}
-
-function read({ certFile, keyFile }: KeyPairFiles): { cert: string; key: string } {
-  return { cert: certificatesOf(certFile).pem, key: readFile(keyFile).toString() };
+  return pair;
 }
 
 /**
  * The certificates in a PEM file, each looked at: OpenSSL takes a file that ends in the middle of a certificate for one with
  * fewer of them, and a CA file without any for one that trusts nobody, and says nothing.
  */
-function certificatesOf(file: string): { readonly pem: string; readonly certificates: readonly X509Certificate[] } {
+function certificatesOf(file: string): Certificates {
   const pem = readFile(file).toString();
   const { X509Certificate } = process.getBuiltinModule("node:crypto");
   const begun = pem.split(/^(?=-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----)/m);
