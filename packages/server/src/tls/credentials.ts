@@ -92,7 +92,9 @@ export class Credentials {
       }
     };
     for (const part of new Set<Part<unknown>>([this.#shown, this.#dialled, this.#trusted, this.#revoked])) {
-      unlessUnusable(() => part.recheck() && changed.push(...part.files));
+      unlessUnusable(() => {
+        if (part.recheck()) changed.push(...part.files);
+      });
     }
     if (changed.length === 0) return;
     unlessUnusable(() => {
