@@ -64,7 +64,6 @@ export async function configuredMember(
     memberId: memberIdOf(own.peerUrls, token),
     token,
     ...withIds(cluster, token),
-    srvServerName: null,
   };
 }
 
