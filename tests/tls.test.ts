@@ -193,6 +193,7 @@ describe("TLS for clients", { skip: !hasOpenssl() }, () => {
     await eventually("a rejection", () => rejectionsOf(server).some(({ error }) => error === "unsupported protocol"));
   });
 
+  // covers: LI-07
   it("a new certificate is shown to new connections, and those that stand go on", { skip: !hasEtcdctl }, async () => {
     const watch = etcdctlAs("alice").start(["watch", "live", "--rev=1"]);
     const alice = etcdctlAs("alice");

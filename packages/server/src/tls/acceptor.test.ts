@@ -179,6 +179,7 @@ describe("TLS connections", { skip: !hasOpenssl() }, () => {
     assert.equal((await converse(port)).alpn, false);
   });
 
+  // covers: SA-24, H2-24
   test("who leaves or falls silent in the middle of a handshake is no news, and held no longer than its time", async () => {
     const port = await Port.open(credentialsOf(), 60);
     for (const [says, level, error] of [
