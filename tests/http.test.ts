@@ -407,35 +407,6 @@ describe("TLS", { skip: !isInstalled("openssl", "version") }, () => {
     }
   });
 
-  it("files that do not fit cost the connections of that time, and good ones serve again", async () => {
-    const handshake = (): Promise<boolean> =>
-      new Promise((resolve) => {
-        const request = httpsRequest(
-          { host: "127.0.0.1", port: server.ports.client, path: "/version", rejectUnauthorized: false, agent: false },
-          (response) => {
-            response.resume();
-            response.on("end", () => resolve(true));
-          },
-        );
-        request.on("error", () => resolve(false)).end();
-      });
-    const good = readFileSync(certificate);
-    const other = join(directory, "other.crt");
-    makeCertificate(other, join(directory, "other.key"));
-    for (const [bad, cause] of [
-      [readFileSync(other), `cannot use TLS key ${key} with certificate ${certificate}: key values mismatch`],
-      [Buffer.from("garbage"), `cannot use TLS certificate ${certificate}: no start line`],
-    ] as const) {
-      writeFileSync(certificate, bad);
-      assert.equal(await handshake(), false);
-      const remote = await rejection(cause);
-      assert.match(remote, /^127\.0\.0\.1:\d+$/);
-      assert.equal((await fetch(`http://${server.endpoint}/health`)).status, 200);
-    }
-    writeFileSync(certificate, good);
-    assert.equal(await handshake(), true);
-  });
-
   it("files that are of no use refuse the start, which names them", async () => {
     const other = join(directory, "stranger.crt");
     makeCertificate(other, join(directory, "stranger.key"));

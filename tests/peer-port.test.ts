@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Message, MessageType } from "../packages/raft/src/index.ts";
 import { PeerClient } from "../packages/server/src/peers/peer-client.ts";
+import { noCredentials } from "../packages/server/src/testing/certificates.ts";
 import { CLUSTER_ID, ESTABLISHED, PeerNode } from "../packages/server/src/testing/peer-node.ts";
 import { askPort, type PortRequest, peerHeaders } from "../packages/server/src/testing/peer-port.ts";
 import { freePort } from "../packages/server/src/testing/ports.ts";
@@ -22,7 +23,7 @@ describe("the peer port beside etcd's", { skip: !isInstalled(etcd) }, () => {
   /** 3.4 answers some of this otherwise. */
   let isRecent = false;
   let node: PeerNode;
-  const client = new PeerClient({ tls: null, electionTimeoutMs: 1000, timers: new MachineTimers() });
+  const client = new PeerClient({ tls: noCredentials(), electionTimeoutMs: 1000, timers: new MachineTimers() });
   const peerUrl = (): string => `http://127.0.0.1:${server.ports.peer}`;
 
   before(async () => {

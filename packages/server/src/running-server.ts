@@ -4,34 +4,48 @@
  *   start   addresses, keys of tokens ─▶ directory, locks ─▶ parts ─▶ member elects itself and publishes ─▶ "ready to serve"
  *   stop    listeners close ─▶ calls drain ─▶ waiters fail ─▶ flush, mark, checkpoint ─▶ locks released
  *
- * Addresses are bound first, so that a port in use is known before anything is written, but connections wait until the
- * member is ready.
+ * Addresses are bound first, so that a port in use is known before anything is written (but for --auto-tls, whose
+ * certificates listeners need), but connections wait until the member is ready.
  */
 import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
 import type { Tokens } from "@quorate/auth";
 import { RpcServer } from "@quorate/rpc";
+import type { Clock, Log } from "@quorate/world";
 import { tokensOf } from "./auth/configured-tokens.ts";
 import { type Passwords, passwordsOf } from "./auth/passwords.ts";
 import type { Config } from "./config/config.ts";
+import type { TlsConfig } from "./config/tls.ts";
 import { isTls, type ServiceUrl } from "./config/urls.ts";
 import { CorruptionMonitor } from "./corruption/corruption-monitor.ts";
 import { checkBeforeServing } from "./corruption/initial-check.ts";
 import type { AskHash } from "./corruption/peer-hashes.ts";
 import { Endpoints, type HttpRequest, type HttpResponse, text } from "./http/endpoints.ts";
-import { Listener, type ListenerHandlers } from "./http/listener.ts";
+import { DECIDE_MS, Listener, type ListenerHandlers } from "./http/listener.ts";
 import type { ZapLog } from "./log/zap-log.ts";
-import { type OpenedMember, openDataDirectory, snapshotDirectoryOf } from "./member/data-directory.ts";
+import {
+  makePrivate,
+  type OpenedMember,
+  openDataDirectory,
+  refuseForeign,
+  snapshotDirectoryOf,
+} from "./member/data-directory.ts";
 import { Member } from "./member/member.ts";
 import { memberOptionsOf } from "./member/member-options.ts";
+import type { World } from "./member/open-member.ts";
 import { conditionOf } from "./member-condition.ts";
 import { ServerMetrics } from "./metrics/server-metrics.ts";
 import { askHashOf, askVersionsOf, discover, leaderLinkOf } from "./outward.ts";
-import { checkDialler } from "./peers/peer-certificates.ts";
 import { PeerClient } from "./peers/peer-client.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "./peers/peer-network.ts";
 import { PeerTransport } from "./peers/transport.ts";
 import { allMethods } from "./services/all.ts";
 import { peerRequestsOf } from "./services/peer-requests.ts";
+import { TlsAcceptor } from "./tls/acceptor.ts";
+import { ensureSelfSigned } from "./tls/auto-tls.ts";
+import { commonNameOf } from "./tls/common-name.ts";
+import { Credentials } from "./tls/credentials.ts";
+import { logTls } from "./tls/start-log.ts";
 import { VERSIONS } from "./versions.ts";
 import { MachineClock, MachineTimers } from "./world/clock.ts";
 import type { DirectoryLock } from "./world/directory-lock.ts";
@@ -83,15 +97,18 @@ export class RunningServer {
       raftLog: log.for("raft/raft.ts", "raft"),
     };
     logStart(config, log);
-    const bound = makeListeners(config, log);
-    const client = new PeerClient({ tls: config.peerTls, electionTimeoutMs: electionMs(config), timers: world.timers });
+    logTls(config, log);
+    refuseForeign(config);
+    const tls = openTls(config, world, log.for("tls"));
+    const bound = makeListeners(config, tls, world.clock, log);
+    const client = new PeerClient({ tls: tls.peer, electionTimeoutMs: electionMs(config), timers: world.timers });
     let locks: readonly DirectoryLock[] = [];
     try {
       for (const { listener } of bound) await listener.listen();
       const tokens = await tokensOf(config, { ...world, log: log.for("auth/tokens") });
       const opened = await openDataDirectory(config, world, () => discover(config, world, client));
       locks = opened.locks;
-      const server = new RunningServer(config, log, world, opened, bound, client, tokens);
+      const server = new RunningServer(config, log, world, opened, bound, client, tokens, tls);
       await server.#serve();
       return server;
     } catch (error) {
@@ -112,11 +129,12 @@ export class RunningServer {
   private constructor(
     config: Config,
     log: ZapLog,
-    world: Parameters<typeof openDataDirectory>[1],
+    world: World,
     { parts, locks }: OpenedMember,
     bound: readonly Bound[],
     client: PeerClient,
     tokens: Tokens,
+    tls: Tls,
   ) {
     this.#config = config;
     this.#log = log;
@@ -143,7 +161,7 @@ export class RunningServer {
         clock: world.clock,
         log: log.for("rafthttp/transport"),
         electionTimeoutMs: electionMs(config),
-        tls: config.peerTls,
+        tls: tls.peer,
         snapshotDirectory: snapshotDirectoryOf(config),
       });
       return this.#transport;
@@ -251,7 +269,12 @@ export class RunningServer {
 
   #makeHandlers(endpoints: Endpoints): Record<Traffic, ListenerHandlers> {
     const grpc = (socket: Socket, received: Buffer): void => {
-      this.#rpc.accept(socket, received, { isTcp: !("encrypted" in socket) });
+      const isTls = "encrypted" in socket;
+      const isNamed = isTls && this.#config.tls.usesCommonNames;
+      this.#rpc.accept(socket, received, {
+        isTcp: !isTls,
+        ...(isNamed ? { commonName: () => nameOfClient(socket as TLSSocket) } : {}),
+      });
     };
     const http =
       (metricsOnly: boolean) =>
@@ -269,38 +292,51 @@ export class RunningServer {
   }
 }
 
+/** Certificates and what they are held to, of the client port and of the peer port. */
+interface Tls {
+  readonly client: Credentials;
+  readonly peer: Credentials;
+}
+
+/** Throws what the files are refused for. */
+function openTls(config: Config, world: World, log: Log): Tls {
+  const { clock } = world;
+  const open = (tls: TlsConfig): Credentials => {
+    ensureSelfSigned(tls, { makePrivate: (directory) => makePrivate(directory, world), clock, log });
+    return new Credentials(tls, clock, log);
+  };
+  return { client: open(config.tls), peer: open(config.peerTls) };
+}
+
 /** URLs of one address share a listener, which tells protocols apart by their first bytes. */
-function makeListeners(config: Config, log: ZapLog): Bound[] {
+function makeListeners(config: Config, tls: Tls, clock: Clock, log: ZapLog): Bound[] {
   const urls: Record<Traffic, readonly ServiceUrl[]> = {
     client: config.listenClientUrls,
     http: config.listenClientHttpUrls,
     metrics: config.listenMetricsUrls,
     peer: config.listenPeerUrls,
   };
-  return (Object.keys(urls) as Traffic[]).flatMap((traffic) =>
-    byAddress(urls[traffic]).map((group) => ({
+  const listenerLog = log.for("http/listener");
+  return (Object.keys(urls) as Traffic[]).flatMap((traffic) => {
+    const endpoint = traffic === "peer" ? "peer" : "client";
+    const acceptor = new TlsAcceptor(tls[endpoint], {
+      endpoint,
+      protocols: traffic === "client" ? ["h2", "http/1.1"] : ["http/1.1"],
+      handshakeMs: DECIDE_MS,
+      clock,
+      log: listenerLog,
+    });
+    return byAddress(urls[traffic]).map((group) => ({
       traffic,
-      listener:
-        traffic === "peer"
-          ? peerListener(group, config, log)
-          : new Listener(group, config.tls, log.for("http/listener")),
-    })),
-  );
+      listener: new Listener(group, acceptor, listenerLog, { endpoint }),
+    }));
+  });
 }
 
-function peerListener(urls: readonly ServiceUrl[], config: Config, log: ZapLog): Listener {
-  const { peerTls } = config;
-  return new Listener(urls, peerTls, log.for("http/listener"), {
-    endpoint: "peer",
-    ...(peerTls === null
-      ? {}
-      : {
-          checkDialler: (secure, done) => {
-            const resolver = process.getBuiltinModule("node:dns/promises");
-            checkDialler(peerTls, secure, resolver, done);
-          },
-        }),
-  });
+/** Whom the certificate names that a client had to show; null if nobody. */
+function nameOfClient(socket: TLSSocket): string | null {
+  const leaf = socket.getPeerX509Certificate();
+  return leaf === undefined ? null : commonNameOf(leaf.raw) || null;
 }
 
 function electionMs(config: Config): number {

@@ -307,7 +307,6 @@ class SimCluster implements SimNodeOwner {
       clusterId: membership.clusterId,
       members: membership.members(),
       token: TOKEN,
-      srvServerName: null,
     };
     this.#addNode(name, id, `${name}=${peerUrlOf(name)}`, identity).start();
   }

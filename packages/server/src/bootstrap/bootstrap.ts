@@ -18,8 +18,6 @@ export interface Bootstrap {
    */
   readonly members: readonly Member[];
   readonly token: string;
-  /** The domain, if members were found there to be reached by TLS: without a CA of peers, their certificates must name it. */
-  readonly srvServerName: string | null;
 }
 
 /** The cluster that the configuration describes cannot be begun or joined; the message is one line for the operator. */

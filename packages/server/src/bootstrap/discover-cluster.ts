@@ -44,12 +44,10 @@ const MEMBERS_TIMEOUT_MS = 10_000;
 
 /** Throws BootstrapError and DiscoveryError. */
 export async function discoverCluster(config: BootstrapConfig, world: DiscoveryWorld): Promise<Bootstrap> {
-  const { cluster, srvServerName } = await initialCluster(config, world);
-  const found =
-    config.initialClusterState === "existing"
-      ? await joinCluster(config, cluster, world)
-      : await beginCluster(config, cluster, world);
-  return { ...found, srvServerName };
+  const cluster = await initialCluster(config, world);
+  return config.initialClusterState === "existing"
+    ? joinCluster(config, cluster, world)
+    : beginCluster(config, cluster, world);
 }
 
 /** A member of a new cluster as the configuration alone describes it: for tools, which ask nobody. Throws BootstrapError. */
@@ -66,7 +64,6 @@ export async function configuredMember(
     memberId: memberIdOf(own.peerUrls, token),
     token,
     ...withIds(cluster, token),
-    srvServerName: null,
   };
 }
 
@@ -77,18 +74,11 @@ export function checkLearnerCount(members: readonly Member[], maxLearners: numbe
   }
 }
 
-type Found = Omit<Bootstrap, "srvServerName">;
-
-interface InitialCluster {
-  readonly cluster: readonly ClusterMember[];
-  readonly srvServerName: string | null;
-}
-
-async function initialCluster(config: BootstrapConfig, world: DiscoveryWorld): Promise<InitialCluster> {
+async function initialCluster(config: BootstrapConfig, world: DiscoveryWorld): Promise<readonly ClusterMember[]> {
   const { name, advertisePeerUrls, discoverySrv: domain } = config;
   // Who meets in another cluster is alone until then.
-  if (config.discovery !== null) return { cluster: [{ name, peerUrls: advertisePeerUrls }], srvServerName: null };
-  if (domain === null) return { cluster: config.initialCluster, srvServerName: null };
+  if (config.discovery !== null) return [{ name, peerUrls: advertisePeerUrls }];
+  if (domain === null) return config.initialCluster;
   const { names, log } = world;
   const serviceName = config.discoverySrvName;
   const { nodes, problems } = await discoverByDns({ domain, serviceName, name, advertisePeerUrls, names, log });
@@ -103,7 +93,7 @@ async function initialCluster(config: BootstrapConfig, world: DiscoveryWorld): P
       `error setting up initial cluster: cannot find local etcd member ${JSON.stringify(name)} in SRV records`,
     );
   }
-  return { cluster, srvServerName: nodes.some((node) => node.includes("=https://")) ? domain : null };
+  return cluster;
 }
 
 // ------------------------------------------------------------------------------------------------ a new cluster
@@ -112,7 +102,7 @@ async function beginCluster(
   config: BootstrapConfig,
   cluster: readonly ClusterMember[],
   world: DiscoveryWorld,
-): Promise<Found> {
+): Promise<Bootstrap> {
   const own = ownMember(config, cluster);
   await checkAdvertised(config, own, world);
   checkDuplicates("initial cluster", cluster);
@@ -204,7 +194,7 @@ async function joinCluster(
   config: BootstrapConfig,
   cluster: readonly ClusterMember[],
   world: DiscoveryWorld,
-): Promise<Found> {
+): Promise<Bootstrap> {
   const own = ownMember(config, cluster);
   checkDuplicates("initial cluster", cluster);
   if (config.discovery !== null) {

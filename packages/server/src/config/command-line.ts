@@ -5,7 +5,7 @@
  */
 import { parseDurationMs } from "./duration.ts";
 import { InvalidFeatureGate, parseFeatureGates } from "./feature-gates.ts";
-import { environmentName, FLAG_BY_NAME, FLAGS, type Flag, IGNORED_FLAGS } from "./flags.ts";
+import { environmentName, FLAG_BY_NAME, FLAGS, type Flag, IGNORED_FLAGS, SETTING_BY_NAME } from "./flags.ts";
 import { urlListProblem } from "./urls.ts";
 
 export type Settings = Map<string, string>;
@@ -113,7 +113,7 @@ export function settingsOfFile(document: unknown): Settings {
   if (typeof document !== "object" || Array.isArray(document)) {
     throw new ConfigError("configuration file: the top level must be a mapping");
   }
-  for (const flag of FLAGS) {
+  for (const flag of SETTING_BY_NAME.values()) {
     if (flag.fileKey === null) continue;
     const value = at(document, flag.fileKey);
     if (value === undefined || value === null) continue;

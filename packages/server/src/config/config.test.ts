@@ -114,7 +114,7 @@ test("a configuration file gives durations in nanoseconds and nests TLS keys", (
   );
   assert.equal(config.name, "f");
   assert.equal(config.keepaliveMinTimeMs, 7000);
-  assert.equal(config.tls?.certFile, "c");
+  assert.deepEqual(config.tls.keyPair, { certFile: "c", keyFile: "k" });
   assert.equal(config.maxTxnOps, 3);
   assert.throws(() => settingsOfFile({ "grpc-keepalive-min-time": "7s" }), ConfigError);
   assert.throws(() => settingsOfFile(["name"]), ConfigError);

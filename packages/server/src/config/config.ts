@@ -10,8 +10,8 @@ import { type ClusterMember, parseClusterMap } from "./cluster-map.ts";
 import { ConfigError, isTrue, type Settings } from "./command-line.ts";
 import { parseDurationMs } from "./duration.ts";
 import { type FeatureGates, featureGatesProblem, InvalidFeatureGate, parseFeatureGates } from "./feature-gates.ts";
-import { FLAG_BY_NAME, FLAGS } from "./flags.ts";
-import { type PeerTlsConfig, peerListenProblem, peerTlsOf } from "./peer-tls.ts";
+import { FLAG_BY_NAME, FLAGS, SETTING_BY_NAME } from "./flags.ts";
+import { peerListenProblem, type TlsConfig, tlsOf } from "./tls.ts";
 import { advertiseProblem, isTls, listenProblem, parseUrls, type ServiceUrl } from "./urls.ts";
 
 export interface Config {
@@ -62,10 +62,9 @@ export interface Config {
   readonly keepaliveMinTimeMs: number;
   readonly keepaliveIntervalMs: number;
   readonly keepaliveTimeoutMs: number;
-  readonly tls: TlsConfig | null;
-  readonly peerTls: PeerTlsConfig | null;
-  /** A client without a token is the user that its certificate names. */
-  readonly clientCertAuth: boolean;
+  /** Of the ports for clients, HTTP and metrics. */
+  readonly tls: TlsConfig;
+  readonly peerTls: TlsConfig;
   readonly authToken: AuthTokenConfig;
   /** As configured: what bcrypt does not take means its default. */
   readonly bcryptCostConfigured: number;
@@ -113,15 +112,6 @@ export interface DiscoveryConfig {
   readonly password: string;
 }
 
-export interface TlsConfig {
-  readonly certFile: string;
-  readonly keyFile: string;
-  readonly trustedCaFile: string | null;
-  readonly requireClientCertificate: boolean;
-  readonly minVersion: "TLSv1.2" | "TLSv1.3";
-  readonly maxVersion: "TLSv1.2" | "TLSv1.3";
-}
-
 /** Smaller heartbeats or elections than these make no sense; larger ones are a typing error (etcd's rules). */
 const MAX_ELECTION_MS = 50_000;
 /** Peer connections are not given up sooner than this, whatever was asked for. */
@@ -132,7 +122,7 @@ const MIN_RAFT_TIMEOUT_MS = 5_000;
  * the address to advertise for a member that listens on all of them.
  */
 export function configOf(settings: Settings, fromFile: boolean, defaultHost: () => string | null = () => null): Config {
-  const text = (name: string): string => settings.get(name) ?? FLAG_BY_NAME.get(name)!.default;
+  const text = (name: string): string => settings.get(name) ?? SETTING_BY_NAME.get(name)!.default;
   const number = (name: string): number => Number(text(name));
   const truth = (name: string): boolean => isTrue(text(name));
   const duration = (name: string): number => parseDurationMs(text(name))!;
@@ -180,15 +170,20 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
   const discovery = discoveryOf(settings, text, truth, duration);
   const initialCluster = initialClusterOf(settings, { name, peerUrls: advertisePeerUrls }, discovery !== null);
 
-  const tls = tlsOf(text, truth);
-  for (const url of [...listenClientUrls, ...listenClientHttpUrls, ...listenMetricsUrls]) {
-    if (isTls(url) && tls === null) {
-      throw new ConfigError(
-        `TLS key/cert (--cert-file, --key-file) must be provided for client url ${url.text} with HTTPS scheme`,
-      );
+  // Only a file can say 0 and mean the default.
+  const tlsText = (name: string): string =>
+    fromFile && name === "self-signed-cert-validity" && text(name) === "0" ? "1" : text(name);
+  const tls = refusing(() => tlsOf("client", tlsText, [...listenClientUrls, ...listenClientHttpUrls]));
+  const flags = "(--cert-file, --key-file) must be provided for";
+  for (const url of [...listenClientUrls, ...listenClientHttpUrls]) {
+    if (isTls(url) && tls.keyPair === null) {
+      throw new ConfigError(`TLS key/cert ${flags} client url ${url.text} with HTTPS scheme`);
     }
   }
-  const peerTls = refusing(() => peerTlsOf(text, truth, tlsVersionsOf(text)));
+  if (tls.keyPair === null && listenMetricsUrls.some(isTls)) {
+    throw new ConfigError(`client TLS key/cert ${flags} metrics secure url`);
+  }
+  const peerTls = refusing(() => tlsOf("peer", tlsText, listenPeerUrls));
   for (const url of listenPeerUrls) {
     const problem = peerListenProblem(url, peerTls);
     if (problem !== null) throw new ConfigError(problem);
@@ -244,7 +239,6 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
     keepaliveTimeoutMs: duration("grpc-keepalive-timeout"),
     tls,
     peerTls,
-    clientCertAuth: truth("client-cert-auth"),
     authToken: refusing(() => parseAuthToken(text("auth-token"), number("auth-token-ttl"))),
     bcryptCostConfigured: number("bcrypt-cost"),
     cors: list(text("cors")),
@@ -323,38 +317,6 @@ function checkTiming(heartbeatMs: number, electionMs: number): void {
       `--election-timeout[${electionMs}ms] is too long, and should be set less than ${MAX_ELECTION_MS}ms`,
     );
   }
-}
-
-function tlsOf(text: (name: string) => string, truth: (name: string) => boolean): TlsConfig | null {
-  const certFile = text("cert-file");
-  const keyFile = text("key-file");
-  if (certFile === "" && keyFile === "") return null;
-  if (certFile === "" || keyFile === "") {
-    throw new ConfigError(`KeyFile and CertFile must both be present[key: ${keyFile}, cert: ${certFile}]`);
-  }
-  const trustedCaFile = text("trusted-ca-file");
-  return {
-    certFile,
-    keyFile,
-    trustedCaFile: trustedCaFile === "" ? null : trustedCaFile,
-    requireClientCertificate: truth("client-cert-auth") || trustedCaFile !== "",
-    ...tlsVersionsOf(text),
-  };
-}
-
-/** Of both ports. */
-function tlsVersionsOf(text: (name: string) => string): Pick<TlsConfig, "minVersion" | "maxVersion"> {
-  const version = (value: string): "TLSv1.2" | "TLSv1.3" => {
-    if (value === "TLS1.2" || value === "") return "TLSv1.2";
-    if (value === "TLS1.3") return "TLSv1.3";
-    throw new ConfigError(`unexpected TLS version ${JSON.stringify(value)} (must be one of: TLS1.2, TLS1.3)`);
-  };
-  const minVersion = version(text("tls-min-version"));
-  const maxVersion = text("tls-max-version") === "" ? "TLSv1.3" : version(text("tls-max-version"));
-  if (minVersion === "TLSv1.3" && maxVersion === "TLSv1.2") {
-    throw new ConfigError("min version (TLS1.3) is greater than max version (TLS1.2)");
-  }
-  return { minVersion, maxVersion };
 }
 
 /** What `parse` throws is about the configuration. */

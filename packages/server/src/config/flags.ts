@@ -184,16 +184,16 @@ export const FLAGS: readonly Flag[] = [
     "CA of client certificates; alone it makes them mandatory.",
     clientTls("trusted-ca-file"),
   ),
-  flag("client-crl-file", "string", "", "later", "Revocation list.", null),
+  flag("client-crl-file", "string", "", "built", "Revocation list.", null),
   flag(
     "client-cert-allowed-hostname",
     "list",
     "",
-    "later",
+    "built",
     "Names a client certificate must match.",
     clientTls("allowed-hostname"),
   ),
-  flag("auto-tls", "boolean", "false", "later", "Self-signed client-port certificate.", clientTls("auto-tls")),
+  flag("auto-tls", "boolean", "false", "built", "Self-signed client-port certificate.", clientTls("auto-tls")),
   flag("peer-cert-file", "string", "", "built", "TLS certificate of the peer port.", peerTls("cert-file")),
   flag("peer-key-file", "string", "", "built", "TLS key of the peer port.", peerTls("key-file")),
   flag(
@@ -207,7 +207,7 @@ export const FLAGS: readonly Flag[] = [
   flag("peer-client-key-file", "string", "", "built", "Key used when dialling peers.", peerTls("client-key-file")),
   flag("peer-client-cert-auth", "boolean", "false", "built", "Require peer certificates.", peerTls("client-cert-auth")),
   flag("peer-trusted-ca-file", "string", "", "built", "CA of peer certificates.", peerTls("trusted-ca-file")),
-  flag("peer-auto-tls", "boolean", "false", "later", "Self-signed peer-port certificate.", peerTls("auto-tls")),
+  flag("peer-auto-tls", "boolean", "false", "built", "Self-signed peer-port certificate.", peerTls("auto-tls")),
   flag("peer-crl-file", "string", "", "built", "Revocation list.", null),
   flag(
     "peer-cert-allowed-cn",
@@ -233,8 +233,8 @@ export const FLAGS: readonly Flag[] = [
     "Accept peer certificates that do not name the address they come from.",
     peerTls("skip-client-san-verification"),
   ),
-  flag("self-signed-cert-validity", "unsigned", "1", "later", "Years an auto-tls certificate is valid."),
-  flag("cipher-suites", "list", "", "later", "TLS 1.2 cipher suites, IANA names."),
+  flag("self-signed-cert-validity", "unsigned", "1", "built", "Years an auto-tls certificate is valid."),
+  flag("cipher-suites", "list", "", "built", "Cipher suites of TLS 1.2, IANA's names."),
   flag("tls-min-version", "string", "TLS1.2", "built", "TLS1.2 or TLS1.3."),
   flag("tls-max-version", "string", "", "built", "TLS1.2, TLS1.3 or empty."),
   flag("cors", "list", "*", "built", "Origins allowed."),
@@ -289,7 +289,17 @@ export const FLAGS: readonly Flag[] = [
   flag("version", "boolean", "false", "built", "Print the version and exit.", null),
 ];
 
+/** What a configuration file can say and no flag. */
+export const FILE_ONLY: readonly Flag[] = [
+  flag("client-cert-allowed-cn", "list", "", "built", "Common names of clients.", clientTls("allowed-cn")),
+];
+
 export const FLAG_BY_NAME: ReadonlyMap<string, Flag> = new Map(FLAGS.map((each) => [each.name, each]));
+
+/** Flags, and what only a file has. */
+export const SETTING_BY_NAME: ReadonlyMap<string, Flag> = new Map(
+  [...FLAGS, ...FILE_ONLY].map((each) => [each.name, each]),
+);
 
 /** Relics that etcd still swallows without a word, as switches. */
 export const IGNORED_FLAGS: ReadonlySet<string> = new Set([

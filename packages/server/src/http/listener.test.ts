@@ -1,12 +1,18 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { connect as connectTls } from "node:tls";
 import { silentLog } from "@quorate/world";
 import type { ServiceUrl } from "../config/urls.ts";
+import { tlsConfigFrom } from "../testing/certificates.ts";
+import { TlsAcceptor } from "../tls/acceptor.ts";
+import { Credentials } from "../tls/credentials.ts";
+import { makeSelfSigned, NEVER_MS } from "../tls/self-signed.ts";
+import { MachineClock } from "../world/clock.ts";
 import { text } from "./endpoints.ts";
 import { Listener } from "./listener.ts";
 
@@ -135,5 +141,59 @@ test("a peer's request may take its time, but not to say what it is", async () =
   slow.socket.write(Buffer.alloc(200_000));
   await slow.closed;
   assert.match(slow.received(), /200000 bytes/);
+  listener.stop();
+});
+
+// covers: H2-23
+test("what a TLS handshake settled on is what has to follow", async () => {
+  const { certificatePem, keyPem } = makeSelfSigned({
+    hosts: [],
+    notBeforeMs: Date.now() - 1000,
+    notAfterMs: NEVER_MS,
+  });
+  const [cert, key] = [join(directory, "cert.pem"), join(directory, "key.pem")];
+  writeFileSync(cert, certificatePem);
+  writeFileSync(key, keyPem);
+  const clock = new MachineClock();
+  const config = tlsConfigFrom("client", `--cert-file=${cert}`, `--key-file=${key}`);
+  const acceptor = new TlsAcceptor(new Credentials(config, clock, silentLog), {
+    endpoint: "client",
+    protocols: ["h2", "http/1.1"],
+    handshakeMs: 5000,
+    clock,
+    log: silentLog,
+  });
+  const path = join(directory, `${count++}`);
+  const url: ServiceUrl = { scheme: "unixs", host: "", port: 0, path, text: `unixs://${path}` };
+  const listener = new Listener([url], acceptor, silentLog);
+  await listener.listen();
+  listener.open({
+    grpc: (socket) => {
+      socket.end("grpc");
+    },
+    http: (_request, respond) => respond(text(200, "here")),
+  });
+  const http1 = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  const http2 = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+  for (const [protocols, says, answer] of [
+    [["h2"], http2, /^grpc$/],
+    [["h2"], http1, /^$/],
+    [["http/1.1"], http1, /here$/],
+    [["http/1.1"], http2, /^$/],
+    [undefined, http2, /^grpc$/],
+    [undefined, http1, /here$/],
+  ] as const) {
+    const offered = protocols === undefined ? {} : { ALPNProtocols: [...protocols] };
+    const socket = connectTls({ path, rejectUnauthorized: false, ...offered });
+    let received = "";
+    socket.on("data", (chunk: Buffer) => {
+      received += chunk.toString("latin1");
+    });
+    socket.on("error", () => {});
+    const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));
+    socket.write(says);
+    await closed;
+    assert.match(received, answer, `${protocols ?? "nothing"} was negotiated`);
+  }
   listener.stop();
 });

@@ -9,13 +9,13 @@
  * A connection that does not say in time what it is, is cut (known failures H2-23, H2-24, SA-24).
  */
 
-import { readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import type { Server as HttpServer, IncomingMessage, ServerResponse } from "node:http";
 import { connect, createServer, type Server, type Socket } from "node:net";
-import type { SecureContextOptions, TLSSocket } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import type { Log } from "@quorate/world";
-import type { TlsConfig } from "../config/config.ts";
 import { isTls, type ServiceUrl } from "../config/urls.ts";
+import type { TlsAcceptor } from "../tls/acceptor.ts";
 import type { HttpRequest, HttpResponse } from "./endpoints.ts";
 
 export type ListenerHandlers =
@@ -34,19 +34,16 @@ export type ListenerHandlers =
     };
 
 export interface ListenerOptions {
-  /** Whose port this is, for the log; requests of peers may take any time to arrive. Default: clients'. */
+  /** Whose port this is; requests of peers may take any time to arrive. Default: clients'. */
   readonly endpoint?: "client" | "peer";
   /** How long a connection may take to say what it is, and an HTTP/1.1 request to send its head. */
   readonly decideMs?: number;
-  /** Looks at who has finished a TLS handshake with a certificate; a text refuses the connection, and is logged. */
-  readonly checkDialler?: (secure: TLSSocket, done: (refusal: string | null) => void) => void;
 }
 
 // An ES import of node:http evaluates every export it has, WebSocket and fetch among them: 14 MB of memory for nothing.
-// TLS is loaded where it is configured.
 const { createServer: createHttpServer } = process.getBuiltinModule("node:http");
 
-const DECIDE_MS = 10_000;
+export const DECIDE_MS = 10_000;
 /** Connections kept while the member starts. */
 const MAX_WAITING = 10_000;
 const PREFACE_START = Buffer.from("PRI * HTTP/2.0\r\n");
@@ -63,20 +60,16 @@ export class Listener {
   readonly #server: Server;
   readonly #http: HttpServer;
   readonly #sockets = new Set<Socket>();
-  readonly #tls: TlsConfig | null;
+  readonly #tls: TlsAcceptor | null;
   readonly #allowsPlain: boolean;
   readonly #log: Log;
   readonly #decideMs: number;
-  readonly #endpoint: "client" | "peer";
-  readonly #checkDialler: ListenerOptions["checkDialler"];
 
   /** `urls` all name one address; TLS is offered if one of them asks for it, plain text likewise. */
-  constructor(urls: readonly ServiceUrl[], tls: TlsConfig | null, log: Log, options: ListenerOptions = {}) {
+  constructor(urls: readonly ServiceUrl[], tls: TlsAcceptor | null, log: Log, options: ListenerOptions = {}) {
     const { endpoint = "client", decideMs = DECIDE_MS } = options;
     this.#urls = urls;
     this.#decideMs = decideMs;
-    this.#endpoint = endpoint;
-    this.#checkDialler = options.checkDialler;
     this.#tls = urls.some(isTls) ? tls : null;
     this.#allowsPlain = urls.some((url) => !isTls(url));
     this.#log = log;
@@ -96,12 +89,8 @@ export class Listener {
     this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket));
   }
 
-  /**
-   * Binds the address; resolves when that is done. Rejects with the reason in one line: TLS files that are of no use, or
-   * an address that cannot be had. Serves after {@link open}.
-   */
+  /** Binds the address; resolves when that is done, or rejects with the reason in one line. Serves after {@link open}. */
   async listen(): Promise<void> {
-    if (this.#tls !== null) withTlsFiles(this.#tls, process.getBuiltinModule("node:tls").createSecureContext);
     const url = this.#urls[0]!;
     if (url.path !== "") await removeDeadSocket(url.path);
     await new Promise<void>((resolve, reject) => {
@@ -148,11 +137,11 @@ export class Listener {
   }
 
   #serve(socket: Socket): void {
-    this.#decide(socket, this.#tls !== null, this.#allowsPlain);
+    this.#decide(socket, this.#tls, this.#allowsPlain);
   }
 
   /** Waits for enough bytes to tell what the connection speaks. */
-  #decide(socket: Socket, mayBeTls: boolean, mayBePlain: boolean): void {
+  #decide(socket: Socket, tls: TlsAcceptor | null, mayBePlain: boolean): void {
     let received: Buffer = Buffer.alloc(0);
     const handlers = this.#handlers!;
     const grpc = "grpc" in handlers ? handlers.grpc : undefined;
@@ -166,12 +155,16 @@ export class Listener {
       if (protocol === null) return;
       socket.off("data", onData);
       socket.setTimeout(0, onSilence);
-      if (protocol === "tls" ? !mayBeTls : !mayBePlain) {
-        socket.destroy();
-      } else if (protocol === "tls") {
+      if (protocol === "tls") {
+        if (tls === null) {
+          socket.destroy();
+          return;
+        }
         socket.pause();
         socket.unshift(received);
-        this.#handshake(socket);
+        tls.accept(socket, (secure) => this.#decide(secure, null, true));
+      } else if (!mayBePlain || !isNegotiated(socket, protocol)) {
+        socket.destroy();
       } else if (protocol === "http2" && grpc !== undefined) {
         grpc(socket, received);
       } else {
@@ -182,49 +175,6 @@ export class Listener {
       }
     };
     socket.on("data", onData);
-  }
-
-  #handshake(socket: Socket): void {
-    // A socket that has been closed no longer knows it.
-    const remote = remoteOf(socket);
-    const reject = (cause: string): void => {
-      this.#log.warn(`rejected connection on ${this.#endpoint} endpoint`, { "remote-addr": remote, error: cause });
-      socket.destroy();
-    };
-    const { createServer: createTlsServer } = process.getBuiltinModule("node:tls");
-    let server: ReturnType<typeof createTlsServer>;
-    try {
-      // Read anew for every handshake, so that a rotated certificate needs no restart (as etcd does). Between the
-      // writing of a new certificate and of its key they do not fit: that costs this connection, not the member.
-      server = withTlsFiles(this.#tls!, (options) =>
-        createTlsServer({
-          ...options,
-          rejectUnauthorized: options.requestCert,
-          handshakeTimeout: this.#decideMs,
-          ALPNProtocols: this.#endpoint === "peer" ? ["http/1.1"] : ["h2", "http/1.1"],
-        }),
-      );
-    } catch (error) {
-      reject(causeOf(error));
-      return;
-    }
-    server.on("tlsClientError", (error: Error, secure: TLSSocket) => {
-      // Of a certificate it did not accept, the error says only that the connection has ended.
-      const refusal = secure.authorizationError as Error | string | null | undefined;
-      reject(refusal ? String(refusal) : causeOf(error));
-    });
-    server.on("secureConnection", (secure: TLSSocket) => {
-      secure.on("error", ignoreReset);
-      if (this.#checkDialler === undefined) {
-        this.#decide(secure, false, true);
-        return;
-      }
-      this.#checkDialler(secure, (refusal) => {
-        if (refusal !== null) reject(refusal);
-        else if (!secure.destroyed) this.#decide(secure, false, true);
-      });
-    });
-    server.emit("connection", socket);
   }
 
   #serveHttp(request: IncomingMessage, response: ServerResponse): void {
@@ -264,52 +214,11 @@ function protocolOf(received: Buffer): "tls" | "http2" | "http1" | null {
   return compared === PREFACE_START.length ? "http2" : null;
 }
 
-type TlsOptions = SecureContextOptions & { requestCert: boolean };
-
-/**
- * Reads the files and makes of them what is wanted; that is where OpenSSL looks whether they fit together. Throws one
- * line with the file's name if a file cannot be read or is not what it should be.
- */
-function withTlsFiles<T>(tls: TlsConfig, make: (options: TlsOptions) => T): T {
-  const options = {
-    cert: readCertificates(tls.certFile),
-    key: readPem(tls.keyFile),
-    ...(tls.trustedCaFile === null ? {} : { ca: readCertificates(tls.trustedCaFile) }),
-    minVersion: tls.minVersion,
-    maxVersion: tls.maxVersion,
-    requestCert: tls.requireClientCertificate,
-  };
-  try {
-    return make(options);
-  } catch (error) {
-    throw new Error(`cannot use TLS key ${tls.keyFile} with certificate ${tls.certFile}: ${causeOf(error)}`);
-  }
-}
-
-/** OpenSSL takes a CA file without a certificate for one that trusts nobody, and says nothing. */
-function readCertificates(file: string): string {
-  const pem = readPem(file);
-  const { X509Certificate } = process.getBuiltinModule("node:crypto");
-  try {
-    new X509Certificate(pem);
-  } catch (error) {
-    throw new Error(`cannot use TLS certificate ${file}: ${causeOf(error)}`);
-  }
-  return pem;
-}
-
-function readPem(file: string): string {
-  try {
-    return readFileSync(file, "utf8");
-  } catch (error) {
-    throw new Error(`cannot read TLS file ${file}: ${causeOf(error)}`);
-  }
-}
-
-/** Without the codes and library names OpenSSL puts before the reason. */
-function causeOf(error: unknown): string {
-  const { reason, message } = error as Error & { reason?: string };
-  return reason ?? message.trim();
+/** What the handshake settled on, if it settled on anything, is what has to follow. */
+function isNegotiated(socket: Socket & Partial<Pick<TLSSocket, "alpnProtocol">>, protocol: "http2" | "http1"): boolean {
+  const { alpnProtocol } = socket;
+  if (typeof alpnProtocol !== "string") return true;
+  return alpnProtocol === (protocol === "http2" ? "h2" : "http/1.1");
 }
 
 /** A socket file left by a killed process would refuse every later start; one that answers is another's. */
@@ -338,11 +247,6 @@ function bindError(url: ServiceUrl, error: NodeJS.ErrnoException): Error {
   const host = url.host.includes(":") ? `[${url.host}]` : url.host;
   const address = url.path === "" ? `tcp ${host}:${url.port}` : `unix ${url.path}`;
   return new Error(`listen ${address}: bind: ${BIND_CAUSES[error.code ?? ""] ?? error.message}`, { cause: error });
-}
-
-/** A Unix socket's peer has no name; Go writes "@". */
-function remoteOf(socket: Socket): string {
-  return socket.remoteAddress === undefined ? "@" : `${socket.remoteAddress}:${socket.remotePort}`;
 }
 
 /** A peer that vanishes is normal life; what it leaves behind is handled at "close". */

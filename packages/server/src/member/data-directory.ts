@@ -42,7 +42,7 @@ export async function openDataDirectory(
   discover: () => Promise<Bootstrap>,
 ): Promise<OpenedMember> {
   const memberDirectory = `${config.dataDirectory}/member`;
-  refuseForeign(memberDirectory, config.walDirectory);
+  refuseForeign(config);
   makePrivate(config.dataDirectory, world);
   makePrivate(memberDirectory, world);
   const locks = [await DirectoryLock.acquire(memberDirectory)];
@@ -75,8 +75,9 @@ export async function openDataDirectory(
   }
 }
 
-/** etcd keeps its database in member/snap/db; its log has files ours never has. */
-function refuseForeign(memberDirectory: string, walDirectory: string): void {
+/** etcd keeps its database in member/snap/db; its log has files ours never has. Throws DataDirectoryError. */
+export function refuseForeign({ dataDirectory, walDirectory }: Config): void {
+  const memberDirectory = `${dataDirectory}/member`;
   const isEtcds =
     existsSync(`${memberDirectory}/snap/db`) ||
     (existsSync(walDirectory) &&
@@ -89,7 +90,7 @@ function refuseForeign(memberDirectory: string, walDirectory: string): void {
 }
 
 /** Other users must not read what clients stored (known failure SA-06). */
-function makePrivate(directory: string, { disk, log }: { disk: Disk; log: Log }): void {
+export function makePrivate(directory: string, { disk, log }: { disk: Disk; log: Log }): void {
   makeDurably(directory, { disk, log });
   const { mode } = statSync(directory);
   if ((mode & 0o077) === 0) return;

@@ -78,7 +78,7 @@ export function memberOptionsOf(
     ...outward,
     ...credentials,
     refusalToIssue: refusalToIssue(config.authToken),
-    trustsCertificateNames: config.clientCertAuth,
+    trustsCertificateNames: config.tls.usesCommonNames,
     name: config.name,
     clientUrls: config.advertiseClientUrls,
     serverVersion: VERSIONS.etcd,

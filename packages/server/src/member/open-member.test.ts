@@ -20,7 +20,6 @@ const JOINED: Bootstrap = {
     clientUrls: [],
   })),
   token: "",
-  srvServerName: null,
 };
 
 /** A member that was added to a running cluster and has been sent nothing yet. */

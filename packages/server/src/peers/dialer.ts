@@ -8,10 +8,10 @@
 import type { Agent, ClientRequest, OutgoingHttpHeaders } from "node:http";
 import { connect, type Socket } from "node:net";
 import type { Timer, Timers } from "@quorate/world";
-import type { PeerTlsConfig } from "../config/peer-tls.ts";
 import { isTls, type ServiceUrl } from "../config/urls.ts";
+import type { Credentials } from "../tls/credentials.ts";
+import { dialOptions } from "../tls/remote-check.ts";
 import { DIAL_EXTRA_MS, IDLE_CONNECTION_MS, TLS_HANDSHAKE_MS } from "./limits.ts";
-import { dialOptions } from "./peer-certificates.ts";
 
 export interface DialRequest {
   readonly method: "GET" | "POST";
@@ -22,17 +22,17 @@ export interface DialRequest {
 }
 
 export class Dialer {
-  readonly #tls: PeerTlsConfig | null;
+  readonly #tls: Credentials;
   readonly #dialMs: number;
   readonly #timers: Timers;
 
-  constructor(tls: PeerTlsConfig | null, electionTimeoutMs: number, timers: Timers) {
+  constructor(tls: Credentials, electionTimeoutMs: number, timers: Timers) {
     this.#tls = tls;
     this.#dialMs = DIAL_EXTRA_MS + electionTimeoutMs;
     this.#timers = timers;
   }
 
-  /** The caller ends the request. What goes wrong, TLS files that cannot be read included, comes as its "error" event. */
+  /** The caller ends the request. What goes wrong comes as its "error" event. */
   request(url: ServiceUrl, { method, path, headers, agent }: DialRequest): ClientRequest {
     const { request } = process.getBuiltinModule("node:http");
     return request({
@@ -62,12 +62,7 @@ export class Dialer {
     }
     const { connect: connectTls } = process.getBuiltinModule("node:tls");
     const raw = connect({ ...target, noDelay: true });
-    try {
-      socket = connectTls({ ...dialOptions(this.#tls, hostOf(url)), ...servername(url), socket: raw });
-    } catch (error) {
-      raw.destroy(error as Error);
-      return raw;
-    }
+    socket = connectTls({ ...dialOptions(this.#tls, hostOf(url)), socket: raw });
     this.#limit(socket, "secureConnect", this.#dialMs + TLS_HANDSHAKE_MS);
     return socket;
   }
@@ -82,10 +77,4 @@ export class Dialer {
 
 function hostOf(url: ServiceUrl): string {
   return url.host === "" ? "localhost" : url.host;
-}
-
-/** TLS has no names for addresses. */
-function servername(url: ServiceUrl): { servername?: string } {
-  const { isIP } = process.getBuiltinModule("node:net");
-  return isIP(hostOf(url)) === 0 ? { servername: hostOf(url) } : {};
 }

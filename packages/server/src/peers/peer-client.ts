@@ -14,8 +14,8 @@ import {
 } from "@quorate/api/messages";
 import { decodeMember, idText, type Member } from "@quorate/membership";
 import type { Timers } from "@quorate/world";
-import type { PeerTlsConfig } from "../config/peer-tls.ts";
 import { parseUrls, type ServiceUrl } from "../config/urls.ts";
+import type { Credentials } from "../tls/credentials.ts";
 import { headerOf, idOf } from "./compatibility.ts";
 import { Dialer } from "./dialer.ts";
 import {
@@ -51,7 +51,7 @@ export type VersionOutcome =
   | Unreachable;
 
 export interface PeerClientOptions {
-  readonly tls: PeerTlsConfig | null;
+  readonly tls: Credentials;
   readonly electionTimeoutMs: number;
   readonly timers: Timers;
 }

@@ -10,6 +10,7 @@ import {
   LeaseKeepAliveResponse,
 } from "@quorate/api/messages";
 import { encodeMessage, type Index, Message, MessageType, type Term } from "@quorate/raft";
+import { noCredentials } from "../testing/certificates.ts";
 import { CLUSTER_ID, PeerNode } from "../testing/peer-node.ts";
 import { askPort, type PortRequest, peerHeaders } from "../testing/peer-port.ts";
 import { freePort } from "../testing/ports.ts";
@@ -364,7 +365,7 @@ test("a stranger who introduces itself can be answered; nonsense is not kept", a
 });
 
 test("our questions understand our answers", async () => {
-  const client = new PeerClient({ tls: null, electionTimeoutMs: 1000, timers: new MachineTimers() });
+  const client = new PeerClient({ tls: noCredentials(), electionTimeoutMs: 1000, timers: new MachineTimers() });
   const urls = ["http://127.0.0.1:1", node.url];
   const members = await client.members(urls, 1000);
   assert.deepEqual(members, { kind: "answered", clusterId: CLUSTER_ID, members: requests.members() });
@@ -395,7 +396,7 @@ test("our questions understand our answers", async () => {
 
 // covers: MB-18
 test("a redirect, silence and an endless answer are no answers, each within its limit", async () => {
-  const client = new PeerClient({ tls: null, electionTimeoutMs: 1000, timers: new MachineTimers() });
+  const client = new PeerClient({ tls: noCredentials(), electionTimeoutMs: 1000, timers: new MachineTimers() });
   for (const [says, problem] of [
     [`HTTP/1.1 307 Temporary Redirect\r\nLocation: ${node.url}/version\r\nContent-Length: 0\r\n\r\n`, /status 307/],
     ["", /request timed out/],

@@ -26,8 +26,8 @@ import {
   UnknownPeer,
 } from "@quorate/raft";
 import type { Clock, Log, Timer, Timers } from "@quorate/world";
-import type { PeerTlsConfig } from "../config/peer-tls.ts";
 import { parseUrls, type ServiceUrl } from "../config/urls.ts";
+import type { Credentials } from "../tls/credentials.ts";
 import { EncodedEntries } from "./append-frames.ts";
 import type { LocalIdentity } from "./compatibility.ts";
 import { Dialer } from "./dialer.ts";
@@ -49,8 +49,8 @@ export interface PeerTransportOptions extends LocalIdentity {
   readonly clock: Clock;
   readonly log: Log;
   readonly electionTimeoutMs: number;
-  /** null: https URLs are verified against the system's authorities, and we show no certificate. */
-  readonly tls: PeerTlsConfig | null;
+  /** For members at https URLs. */
+  readonly tls: Credentials;
   /** Where snapshots arrive; exists when the first does. */
   readonly snapshotDirectory: string;
 }

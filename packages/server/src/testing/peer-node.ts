@@ -7,14 +7,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Message, NodeId } from "@quorate/raft";
 import type { Clock, Log, LogFields, LogLevel, Timers } from "@quorate/world";
-import type { PeerTlsConfig } from "../config/peer-tls.ts";
 import { parseUrls } from "../config/urls.ts";
 import { Listener } from "../http/listener.ts";
-import { checkDialler } from "../peers/peer-certificates.ts";
 import type { OutgoingSnapshot } from "../peers/peer-network.ts";
 import type { PeerRequests } from "../peers/peer-requests.ts";
 import { PeerTransport } from "../peers/transport.ts";
+import { TlsAcceptor } from "../tls/acceptor.ts";
+import type { Credentials } from "../tls/credentials.ts";
 import { MachineClock, MachineTimers } from "../world/clock.ts";
+import { noCredentials } from "./certificates.ts";
 
 export const CLUSTER_ID = 0x346a7a4867ccef9en;
 
@@ -23,7 +24,7 @@ export interface PeerNodeOptions {
   readonly port: number;
   readonly clusterId?: bigint;
   readonly serverVersion?: string;
-  readonly tls?: PeerTlsConfig;
+  readonly tls?: Credentials;
   readonly requests?: Partial<PeerRequests>;
   /** How many of the transport's milliseconds one of ours is, so that nobody has to wait for its limits. Default 1. */
   readonly speed?: number;
@@ -99,14 +100,21 @@ export class PeerNode {
       ...hastened(options.speed ?? 1),
       log,
       electionTimeoutMs: 1000,
-      tls: tls ?? null,
+      tls: tls ?? noCredentials(),
       snapshotDirectory: join(this.directory, "snap"),
     });
-    const resolver = { reverse: async () => [], lookup: async () => [] };
-    this.#listener = new Listener(parseUrls(this.url), tls ?? null, log, {
-      endpoint: "peer",
-      ...(tls === undefined ? {} : { checkDialler: (secure, done) => checkDialler(tls, secure, resolver, done) }),
-    });
+    const acceptor =
+      tls === undefined
+        ? null
+        : new TlsAcceptor(tls, {
+            endpoint: "peer",
+            protocols: ["http/1.1"],
+            handshakeMs: 10_000,
+            clock: new MachineClock(),
+            log,
+            resolver: { reverse: async () => [], lookup: async () => [] },
+          });
+    this.#listener = new Listener(parseUrls(this.url), acceptor, log, { endpoint: "peer" });
   }
 
   meet(other: { readonly id: NodeId; readonly url: string }): void {

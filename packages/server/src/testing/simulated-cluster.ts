@@ -71,7 +71,6 @@ export class SimulatedCluster {
       clusterId,
       members,
       token: "",
-      srvServerName: null,
     };
     return this.#boot(name, { "initial-cluster": `${name}=${peerUrlOf(name)}` }, identity);
   }

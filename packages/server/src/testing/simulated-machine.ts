@@ -243,7 +243,7 @@ export function identityOf(config: Config): Bootstrap {
   const own = members.find((each) => each.name === config.name);
   assert(own !== undefined, "the settings describe the member itself");
   const clusterId = clusterIdOf(members.map(({ id }) => id));
-  return { kind: "new", memberId: own.id, clusterId, members, token: config.initialClusterToken, srvServerName: null };
+  return { kind: "new", memberId: own.id, clusterId, members, token: config.initialClusterToken };
 }
 
 /** A machine without others. */
