@@ -162,7 +162,11 @@ export class RunningServer {
     const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
     this.#rpc = new RpcServer({
       methods: new Map(
-        allMethods(this.#member, { ...config, leaderLink: leaderLinkOf(client, this.#member.requestTimeoutMs) }),
+        allMethods(this.#member, {
+          ...config,
+          leaderLink: leaderLinkOf(client, this.#member.requestTimeoutMs),
+          clientRequests: (type, version) => metrics.clientRequests(type, version),
+        }),
       ),
       limits: {
         maxMessageBytes: config.maxRequestBytes + 512 * 1024,

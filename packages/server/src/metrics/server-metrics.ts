@@ -105,6 +105,15 @@ export class ServerMetrics {
     (isOk ? counters.ok : counters.failed).add();
   }
 
+  /** The counter of the calls of one type of clients that tell one version. Once for each. */
+  clientRequests(type: "unary" | "stream", clientApiVersion: string): Counter {
+    return this.#registry.counter(
+      "etcd_server_client_requests_total",
+      "The total number of client requests per client version.",
+      { type, client_api_version: clientApiVersion },
+    );
+  }
+
   render(): string {
     return this.#registry.render();
   }
