@@ -135,6 +135,7 @@ export class RunningServer {
         timers: world.timers,
         clock: world.clock,
         log: log.for("rafthttp/transport"),
+        metrics: metrics.peers(memberId),
         electionTimeoutMs: electionMs(config),
         tls: config.peerTls,
         snapshotDirectory: snapshotDirectoryOf(config),

@@ -9,13 +9,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { AlarmType, methods, StatusCode } from "@quorate/api";
 import { idText } from "@quorate/membership";
-import { NO_NODE } from "@quorate/raft";
+import { NO_NODE, type NodeId } from "@quorate/raft";
 import type { RpcObserver, RpcServer } from "@quorate/rpc";
 import type { Clock, Log } from "@quorate/world";
 import { formatDuration } from "../config/duration.ts";
 import type { Member } from "../member/member.ts";
 import { VERSIONS } from "../versions.ts";
 import { type Counter, exponentialBounds, type Histogram, MetricsRegistry } from "./exposition.ts";
+import { PeerMetrics } from "./peer-metrics.ts";
 
 const DISK_BOUNDS = exponentialBounds(0.001, 2, 14);
 const CALL_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -114,6 +115,11 @@ export class ServerMetrics {
     );
   }
 
+  /** Where what goes between members is counted. Once. */
+  peers(localId: NodeId): PeerMetrics {
+    return new PeerMetrics(this.#registry, localId);
+  }
+
   render(): string {
     return this.#registry.render();
   }
@@ -153,7 +159,9 @@ export class ServerMetrics {
     gauge("etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.", () =>
       member.isLeader ? 1 : 0,
     );
-    gauge("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.", () => 0);
+    gauge("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.", () =>
+      member.isLearner ? 1 : 0,
+    );
     counter(
       "etcd_server_leader_changes_seen_total",
       "The number of leader changes seen.",
@@ -203,13 +211,20 @@ export class ServerMetrics {
         server_version: VERSIONS.etcd,
       },
     );
-    registry.sampled(
+    registry.sampledFamily(
       "gauge",
       "etcd_cluster_version",
       "Which version is running. 1 for 'cluster_version' label with current cluster version",
-      () => (member.membership.clusterVersion === null ? 0 : 1),
-      { cluster_version: VERSIONS.cluster.replace(/\.0$/, "") },
+      () => {
+        const { clusterVersion } = member.membership;
+        return clusterVersion === null ? [] : [[{ cluster_version: clusterVersion.replace(/\.\d+$/, "") }, 1]];
+      },
     );
+    const local = idText(member.id);
+    registry.sampledFamily("gauge", "etcd_network_known_peers", "The current number of known peers.", () => [
+      ...member.membership.members().map(({ id }) => [{ Local: local, Remote: idText(id) }, 1] as const),
+      ...member.membership.removedIds().map((id) => [{ Local: local, Remote: idText(id) }, 0] as const),
+    ]);
     for (const [name, type] of Object.entries(AlarmType)) {
       if (type === AlarmType.NONE) continue;
       registry.sampled(

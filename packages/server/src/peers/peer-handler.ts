@@ -14,6 +14,7 @@ import { MalformedMessage as MalformedProto } from "@quorate/api/wire";
 import { encodeMember, idText, type Member } from "@quorate/membership";
 import { decodeMessage, MalformedMessage, type Message, type NodeId } from "@quorate/raft";
 import { type HttpResponse, json, text } from "../http/endpoints.ts";
+import { UNKNOWN_SNAPSHOT_SENDER } from "../metrics/peer-metrics.ts";
 import { headerOf, idOf, incompatibilityOf } from "./compatibility.ts";
 import { POSTED_BYTES, POSTED_MESSAGE_BYTES } from "./limits.ts";
 import { type HashKv, PEER_TEXTS, type PeerRequests } from "./peer-requests.ts";
@@ -89,13 +90,15 @@ export class PeerHandler {
       if (this.#reservedBytes + reserved > POSTED_BYTES) return reply(text(503, "too many requests\n"));
       this.#reservedBytes += reserved;
       this.#introduceSender(request);
-      const { log, local, news } = this.#around;
+      const { log, local, metrics, news } = this.#around;
+      const address = request.socket.remoteAddress;
       readSmallBody(
         request,
         (body) => {
           this.#reservedBytes -= reserved;
           if (body === null) {
             log.warn("failed to read Raft message", { "local-member-id": idText(local.memberId) });
+            metrics.receiveFailures(address).add();
             reply(text(400, "error reading raft message\n"));
             return;
           }
@@ -106,9 +109,11 @@ export class PeerHandler {
           } catch (error) {
             if (!(error instanceof MalformedMessage)) throw error;
             log.warn("failed to unmarshal Raft message", { "local-member-id": idText(local.memberId), error });
+            metrics.receiveFailures(address).add();
             reply(text(400, "error unmarshalling raft message\n"));
             return;
           }
+          metrics.receivedBytes(message.from).add(body.length);
           reply(answerTo(news.received(message, null)));
         },
         POSTED_MESSAGE_BYTES,
@@ -117,9 +122,13 @@ export class PeerHandler {
   }
 
   #snapshot(request: IncomingMessage, respond: Respond): void {
-    this.#allow("POST", request, respond, () => {
+    const refuse: Respond = (answer) => {
+      this.#around.metrics.snapshotsFrom(UNKNOWN_SNAPSHOT_SENDER).failures.add();
+      respond(answer);
+    };
+    this.#allow("POST", request, refuse, () => {
       const reply: Respond = (answer) => respond(withHeaders(answer, this.#clusterId()));
-      if (this.#isRefused(request, reply)) return;
+      if (this.#isRefused(request, (answer) => refuse(withHeaders(answer, this.#clusterId())))) return;
       this.#introduceSender(request);
       // Rejects only for a bug of ours, which nothing here may catch.
       void this.#snapshots.receive(request).then(reply);

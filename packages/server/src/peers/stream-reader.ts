@@ -12,6 +12,7 @@ import { idText } from "@quorate/membership";
 import { MalformedMessage, type NodeId } from "@quorate/raft";
 import type { Timer } from "@quorate/world";
 import type { ServiceUrl } from "../config/urls.ts";
+import type { Counter } from "../metrics/exposition.ts";
 import { AppendDecoder, MalformedFrame } from "./append-frames.ts";
 import { headerOf, requestHeaders, servesStreams } from "./compatibility.ts";
 import { DIAL_INTERVAL_MS, LINK_TIMEOUT_MS } from "./limits.ts";
@@ -34,6 +35,7 @@ export class StreamReader {
   readonly #around: PeerSurroundings;
   readonly #status: PeerStatus;
   readonly #picker: UrlPicker;
+  readonly #receivedBytes: Counter;
   #request: ClientRequest | null = null;
   #retry: Timer | null = null;
   #silence: Timer | null = null;
@@ -49,6 +51,7 @@ export class StreamReader {
     this.#around = around;
     this.#status = status;
     this.#picker = picker;
+    this.#receivedBytes = around.metrics.receivedBytes(peer);
     this.#retryLater();
   }
 
@@ -141,6 +144,7 @@ export class StreamReader {
     };
     response.on("data", (chunk: Buffer) => {
       this.#heardMs = clock.monotonicMs();
+      this.#receivedBytes.add(chunk.length);
       decoder.push(chunk);
       const problem = this.#deliver(decoder, request);
       if (problem !== null) this.#endOf(request, problem);

@@ -13,6 +13,7 @@
 import type { ServerResponse } from "node:http";
 import { idText } from "@quorate/membership";
 import { type Message, messageSizeBytes, type NodeId } from "@quorate/raft";
+import type { PeerSeries } from "../metrics/peer-metrics.ts";
 import {
   LINK_TIMEOUT_MS,
   STREAM_BACKLOG_BYTES,
@@ -31,6 +32,7 @@ export class StreamWriter {
   readonly #peer: NodeId;
   readonly #around: PeerSurroundings;
   readonly #status: PeerStatus;
+  readonly #series: PeerSeries;
   readonly #makeEncoder: () => FrameEncoder;
   #response: ServerResponse | null = null;
   #encoder: FrameEncoder;
@@ -58,6 +60,7 @@ export class StreamWriter {
     this.#peer = peer;
     this.#around = around;
     this.#status = status;
+    this.#series = around.metrics.of(peer);
     this.#makeEncoder = makeEncoder;
     this.#encoder = makeEncoder();
   }
@@ -163,13 +166,16 @@ export class StreamWriter {
   }
 
   #written(): void {
-    this.#pendingBytes -= this.#pending.shift()!;
+    const chunkBytes = this.#pending.shift()!;
+    this.#pendingBytes -= chunkBytes;
+    this.#series.sentBytes.add(chunkBytes - CHUNK_HEAD_BYTES - CHUNK_END_BYTES);
     this.#tookMs = this.#around.clock.monotonicMs();
     if (this.#head < this.#messages.length) this.flush();
   }
 
   #lost(response: ServerResponse, reason: string): void {
     if (this.#response !== response) return;
+    this.#series.sendFailures.add();
     this.#status.deactivate(`write ${this.#kind}`, reason);
     this.#around.log.warn("lost TCP streaming connection with remote peer", { ...this.#fields(), error: reason });
     this.#detach(response);

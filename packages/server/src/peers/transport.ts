@@ -28,6 +28,7 @@ import {
 import type { Clock, Log, Timer, Timers } from "@quorate/world";
 import type { PeerTlsConfig } from "../config/peer-tls.ts";
 import { parseUrls, type ServiceUrl } from "../config/urls.ts";
+import type { PeerMetrics } from "../metrics/peer-metrics.ts";
 import { EncodedEntries } from "./append-frames.ts";
 import type { LocalIdentity } from "./compatibility.ts";
 import { Dialer } from "./dialer.ts";
@@ -48,6 +49,7 @@ export interface PeerTransportOptions extends LocalIdentity {
   readonly timers: Timers;
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: PeerMetrics;
   readonly electionTimeoutMs: number;
   /** null: https URLs are verified against the system's authorities, and we show no certificate. */
   readonly tls: PeerTlsConfig | null;
@@ -83,7 +85,7 @@ export class PeerTransport implements PeerNetwork, PeerNews {
   #isTelling = false;
 
   constructor(options: PeerTransportOptions) {
-    const { owner, requests, timers, clock, log, electionTimeoutMs, tls, snapshotDirectory } = options;
+    const { owner, requests, timers, clock, log, metrics, electionTimeoutMs, tls, snapshotDirectory } = options;
     this.#owner = owner;
     this.#around = {
       timers,
@@ -91,6 +93,7 @@ export class PeerTransport implements PeerNetwork, PeerNews {
       log,
       local: options,
       dialer: new Dialer(tls, electionTimeoutMs, timers),
+      metrics,
       news: this,
     };
     this.#snapshots = new SnapshotSender(this.#around);

@@ -10,6 +10,8 @@ import type { Clock, Log, LogFields, LogLevel, Timers } from "@quorate/world";
 import type { PeerTlsConfig } from "../config/peer-tls.ts";
 import { parseUrls } from "../config/urls.ts";
 import { Listener } from "../http/listener.ts";
+import { MetricsRegistry } from "../metrics/exposition.ts";
+import { PeerMetrics } from "../metrics/peer-metrics.ts";
 import { checkDialler } from "../peers/peer-certificates.ts";
 import type { OutgoingSnapshot } from "../peers/peer-network.ts";
 import type { PeerRequests } from "../peers/peer-requests.ts";
@@ -51,9 +53,13 @@ export class PeerNode {
   refusal: Error | null = null;
   /** What a received snapshot is answered with. */
   snapshotProblem: Error | null = null;
+  /** Called when a snapshot has arrived, before it is answered. */
+  onSnapshot: () => void = () => {};
   snapshot: (message: Message) => OutgoingSnapshot = () => {
     throw new Error("no snapshot was expected");
   };
+  /** Its peers' series are in here. */
+  readonly metrics: MetricsRegistry = new MetricsRegistry();
   readonly #listener: Listener;
   #wake: () => void = () => {};
 
@@ -83,6 +89,7 @@ export class PeerNode {
         },
         receiveSnapshot: (message, path, done) => {
           this.#note(this.snapshotsReceived, { message, path });
+          this.onSnapshot();
           done(this.snapshotProblem);
         },
         peerGone: () => {},
@@ -98,6 +105,7 @@ export class PeerNode {
       requests: { ...NO_REQUESTS, ...options.requests },
       ...hastened(options.speed ?? 1),
       log,
+      metrics: new PeerMetrics(this.metrics, id),
       electionTimeoutMs: 1000,
       tls: tls ?? null,
       snapshotDirectory: join(this.directory, "snap"),
