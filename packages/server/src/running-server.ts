@@ -137,6 +137,7 @@ export class RunningServer {
         log: log.for("rafthttp/transport"),
         metrics: metrics.peers(memberId),
         electionTimeoutMs: electionMs(config),
+        timeouts: { readMs: config.raftReadTimeoutMs, writeMs: config.raftWriteTimeoutMs },
         tls: config.peerTls,
         snapshotDirectory: snapshotDirectoryOf(config),
       });

@@ -67,6 +67,11 @@ export class Peer {
     this.messageWriter.heartbeat();
   }
 
+  cutStalled(): void {
+    this.appendWriter.cutIfStalled();
+    this.messageWriter.cutIfStalled();
+  }
+
   move(urls: readonly ServiceUrl[]): void {
     this.picker.update(urls);
     this.#appendReader.redial();

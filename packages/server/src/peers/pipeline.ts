@@ -50,7 +50,7 @@ export class Pipeline {
   }
 
   #post(message: Message): void {
-    const { dialer, local, timers } = this.#around;
+    const { dialer, local, timeouts, timers } = this.#around;
     const url = this.#picker.pick();
     const body = encodeMessage(message);
     const request = dialer.request(url, {
@@ -72,7 +72,7 @@ export class Pipeline {
     request.on("error", (error) => finish(error.message));
     request.on("close", () => finish("connection closed"));
     request.on("response", (response) => {
-      readSmallBody(response, (answer) => {
+      readSmallBody(response, { silenceMs: timeouts.readMs }, (answer) => {
         const clusterId = headerOf(response.headers, "x-etcd-cluster-id");
         finish(this.problemOf(response.statusCode ?? 0, answer?.toString("utf8").trimEnd() ?? "", clusterId));
         if (answer === null) response.destroy();

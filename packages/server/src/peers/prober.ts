@@ -36,7 +36,7 @@ export class Prober {
   }
 
   #probe(): void {
-    const { clock, dialer, timers } = this.#around;
+    const { clock, dialer, timeouts, timers } = this.#around;
     this.#next = timers.after(PROBE_INTERVAL_MS, () => {
       this.#request?.destroy(new Error("i/o timeout"));
       this.#probe();
@@ -59,7 +59,7 @@ export class Prober {
     request.on("error", (error) => finish(error.message, Number.NaN));
     request.on("close", () => finish("connection closed", Number.NaN));
     request.on("response", (response) => {
-      readSmallBody(response, (body) => {
+      readSmallBody(response, { silenceMs: timeouts.readMs }, (body) => {
         if (response.statusCode !== 200) finish(`unexpected http status ${response.statusCode}`, Number.NaN);
         else finish(null, timeIn(body?.toString("utf8") ?? ""));
         if (body === null) response.destroy();

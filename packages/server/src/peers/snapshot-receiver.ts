@@ -16,7 +16,7 @@ import { MalformedMessage, type Message, MessageType, messageSizeBytes, messageT
 import type { Timer } from "@quorate/world";
 import { type HttpResponse, text } from "../http/endpoints.ts";
 import { UNKNOWN_SNAPSHOT_SENDER } from "../metrics/peer-metrics.ts";
-import { INCOMING_SNAPSHOTS, LINK_TIMEOUT_MS, SNAPSHOT_ENVELOPE_BYTES } from "./limits.ts";
+import { INCOMING_SNAPSHOTS, SNAPSHOT_ENVELOPE_BYTES } from "./limits.ts";
 import { MessageDecoder } from "./message-frames.ts";
 import type { PeerSurroundings } from "./peer-surroundings.ts";
 import { FrameTooLarge } from "./received-bytes.ts";
@@ -174,7 +174,7 @@ export class SnapshotReceiver {
   }
 }
 
-/** The bytes of a request as they come, with their checksum; waits LINK_TIMEOUT_MS for the next, and no longer. */
+/** The bytes of a request as they come, with their checksum; waits the read timeout for the next, and no longer. */
 class Body {
   readonly #request: IncomingMessage;
   readonly #around: PeerSurroundings;
@@ -189,14 +189,15 @@ class Body {
     this.#request = request;
     this.#around = around;
     this.#chunks = request.iterator({ destroyOnReturn: false });
+    const { readMs } = around.timeouts;
     this.#watch = () => {
-      this.#timer = around.timers.after(LINK_TIMEOUT_MS / 5, this.#watch);
+      this.#timer = around.timers.after(readMs / 5, this.#watch);
       const waitsSinceMs = this.#waitsSinceMs;
-      if (waitsSinceMs !== null && around.clock.monotonicMs() - waitsSinceMs > LINK_TIMEOUT_MS) {
+      if (waitsSinceMs !== null && around.clock.monotonicMs() - waitsSinceMs > readMs) {
         request.destroy(new Error("i/o timeout"));
       }
     };
-    this.#timer = around.timers.after(LINK_TIMEOUT_MS / 5, this.#watch);
+    this.#timer = around.timers.after(readMs / 5, this.#watch);
   }
 
   /** null: the end. Throws BrokenBody when the connection breaks or stalls before. */

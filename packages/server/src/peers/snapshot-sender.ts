@@ -16,7 +16,7 @@ import type { Timer } from "@quorate/world";
 import type { ServiceUrl } from "../config/urls.ts";
 import type { PeerSeries } from "../metrics/peer-metrics.ts";
 import { headerOf, requestHeaders } from "./compatibility.ts";
-import { LINK_TIMEOUT_MS, OUTGOING_SNAPSHOTS, SNAPSHOT_ANSWER_MS, SNAPSHOT_CHUNK_BYTES } from "./limits.ts";
+import { OUTGOING_SNAPSHOTS, SNAPSHOT_ANSWER_MS, SNAPSHOT_CHUNK_BYTES } from "./limits.ts";
 import { encodeFrame } from "./message-frames.ts";
 import type { Peer } from "./peer.ts";
 import type { OutgoingSnapshot } from "./peer-network.ts";
@@ -125,7 +125,7 @@ class Transfer {
     this.#request.on("error", (error) => this.finish(error.message));
     this.#request.on("close", () => this.finish("connection closed"));
     this.#request.on("response", (response) => {
-      readSmallBody(response, (body) => {
+      readSmallBody(response, { silenceMs: around.timeouts.readMs }, (body) => {
         const clusterId = headerOf(response.headers, "x-etcd-cluster-id");
         const text = body?.toString("utf8").trimEnd() ?? "";
         this.finish(this.#peer.pipeline.problemOf(response.statusCode ?? 0, text, clusterId));
@@ -166,8 +166,9 @@ class Transfer {
 
   /** The other side may take long to sync what it got, but not to take what we send. */
   #watch(): void {
-    this.#stalls = this.#around.timers.after(LINK_TIMEOUT_MS, () => {
-      const limitMs = this.#isSent ? SNAPSHOT_ANSWER_MS : 6 * LINK_TIMEOUT_MS;
+    const { writeMs } = this.#around.timeouts;
+    this.#stalls = this.#around.timers.after(writeMs, () => {
+      const limitMs = this.#isSent ? SNAPSHOT_ANSWER_MS : 6 * writeMs;
       if (this.#around.clock.monotonicMs() - this.#movedMs > limitMs) this.finish("i/o timeout");
       else this.#watch();
     });

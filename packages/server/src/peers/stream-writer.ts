@@ -14,13 +14,7 @@ import type { ServerResponse } from "node:http";
 import { idText } from "@quorate/membership";
 import { type Message, messageSizeBytes, type NodeId } from "@quorate/raft";
 import type { PeerSeries } from "../metrics/peer-metrics.ts";
-import {
-  LINK_TIMEOUT_MS,
-  STREAM_BACKLOG_BYTES,
-  STREAM_QUEUE_BYTES,
-  STREAM_QUEUE_MESSAGES,
-  STREAM_WRITE_BYTES,
-} from "./limits.ts";
+import { STREAM_BACKLOG_BYTES, STREAM_QUEUE_BYTES, STREAM_QUEUE_MESSAGES, STREAM_WRITE_BYTES } from "./limits.ts";
 import type { FrameEncoder } from "./message-frames.ts";
 import type { PeerStatus } from "./peer-status.ts";
 import type { PeerSurroundings } from "./peer-surroundings.ts";
@@ -107,20 +101,23 @@ export class StreamWriter {
     }
   }
 
-  /** Called every LINK_HEARTBEAT_MS. */
+  /** Called every so often, so that the reader hears of us in time. */
   heartbeat(): void {
     const response = this.#response;
-    if (response === null) return;
-    // A large write needs longer than a small one.
-    const limitMs = LINK_TIMEOUT_MS * Math.max(1, Math.ceil(this.#pendingBytes / STREAM_BACKLOG_BYTES));
-    if (this.#pending.length > 0 && this.#around.clock.monotonicMs() - this.#tookMs > limitMs) {
-      this.#lost(response, "i/o timeout");
-    } else if (this.#pending.length === 0) {
-      const { linkHeartbeat } = this.#encoder;
-      const into = Buffer.allocUnsafe(CHUNK_HEAD_BYTES + linkHeartbeat.length + CHUNK_END_BYTES);
-      linkHeartbeat.copy(into, CHUNK_HEAD_BYTES);
-      this.#write(response, chunkOf(into, CHUNK_HEAD_BYTES + linkHeartbeat.length));
-    }
+    if (response === null || this.#pending.length > 0) return;
+    const { linkHeartbeat } = this.#encoder;
+    const into = Buffer.allocUnsafe(CHUNK_HEAD_BYTES + linkHeartbeat.length + CHUNK_END_BYTES);
+    linkHeartbeat.copy(into, CHUNK_HEAD_BYTES);
+    this.#write(response, chunkOf(into, CHUNK_HEAD_BYTES + linkHeartbeat.length));
+  }
+
+  /** Called every so often. A large write may take longer than a small one. */
+  cutIfStalled(): void {
+    const response = this.#response;
+    if (response === null || this.#pending.length === 0) return;
+    const { clock, timeouts } = this.#around;
+    const limitMs = timeouts.writeMs * Math.max(1, Math.ceil(this.#pendingBytes / STREAM_BACKLOG_BYTES));
+    if (clock.monotonicMs() - this.#tookMs > limitMs) this.#lost(response, "i/o timeout");
   }
 
   /** Closes the connection, if there is one, and loses what was queued. */

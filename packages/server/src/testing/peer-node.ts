@@ -27,6 +27,9 @@ export interface PeerNodeOptions {
   readonly serverVersion?: string;
   readonly tls?: PeerTlsConfig;
   readonly requests?: Partial<PeerRequests>;
+  /** Both 5 s if not given, as etcd's. */
+  readonly readTimeoutMs?: number;
+  readonly writeTimeoutMs?: number;
   /** How many of the transport's milliseconds one of ours is, so that nobody has to wait for its limits. Default 1. */
   readonly speed?: number;
 }
@@ -107,6 +110,7 @@ export class PeerNode {
       log,
       metrics: new PeerMetrics(this.metrics, id),
       electionTimeoutMs: 1000,
+      timeouts: { readMs: options.readTimeoutMs ?? 5000, writeMs: options.writeTimeoutMs ?? 5000 },
       tls: tls ?? null,
       snapshotDirectory: join(this.directory, "snap"),
     });
