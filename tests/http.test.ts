@@ -81,6 +81,19 @@ describe("HTTP/1.1 on the client port", () => {
     calls.close();
   });
 
+  it("/metrics counts calls by the API version their client tells", async () => {
+    const calls = new Calls(server.ports.client);
+    const request = { key: Buffer.from("v"), serializable: true };
+    for (const metadata of [[["client-api-version", "3.99.1"]], [["client-api-version", "3.99.1"]], []] as const) {
+      await calls.unary("etcdserverpb.KV/Range", RangeRequest, RangeResponse, request, { metadata });
+    }
+    const { body } = await get("/metrics");
+    assert.match(body, /^# TYPE etcd_server_client_requests_total counter$/m);
+    assert.match(body, /^etcd_server_client_requests_total\{type="unary",client_api_version="3\.99\.1"\} 2$/m);
+    assert.match(body, /^etcd_server_client_requests_total\{type="unary",client_api_version="unknown"\} \d+$/m);
+    calls.close();
+  });
+
   it("what is not there is 404, what may not be done is 405", async () => {
     assert.equal((await get("/no-such-path")).status, 404);
     assert.equal((await get("/livez/no_such_check")).status, 404);

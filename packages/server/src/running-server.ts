@@ -160,7 +160,9 @@ export class RunningServer {
         timers: world.timers,
         clock: world.clock,
         log: log.for("rafthttp/transport"),
+        metrics: metrics.peers(memberId),
         electionTimeoutMs: electionMs(config),
+        timeouts: { readMs: config.raftReadTimeoutMs, writeMs: config.raftWriteTimeoutMs },
         tls: tls.peer,
         snapshotDirectory: snapshotDirectoryOf(config),
       });
@@ -187,7 +189,11 @@ export class RunningServer {
     const endpoints = new Endpoints(condition, { cors: config.cors, hostWhitelist: config.hostWhitelist });
     this.#rpc = new RpcServer({
       methods: new Map(
-        allMethods(this.#member, { ...config, leaderLink: leaderLinkOf(client, this.#member.requestTimeoutMs) }),
+        allMethods(this.#member, {
+          ...config,
+          leaderLink: leaderLinkOf(client, this.#member.requestTimeoutMs),
+          clientRequests: (type, version) => metrics.clientRequests(type, version),
+        }),
       ),
       limits: {
         maxMessageBytes: config.maxRequestBytes + 512 * 1024,

@@ -16,10 +16,10 @@ import { AlarmRequest } from "@quorate/api/messages";
 import { idText } from "@quorate/membership";
 import type { KvHash } from "@quorate/mvcc";
 import type { Log } from "@quorate/world";
-import { Intervals } from "../member/intervals.ts";
 import type { Member } from "../member/member.ts";
 import type { HashKv } from "../peers/peer-requests.ts";
 import { hashKv } from "../services/hash-kv.ts";
+import { Intervals } from "../world/intervals.ts";
 import { compactHashVerdict, type PeerHash, periodicFindings } from "./findings.ts";
 import { type AskHash, askPeers } from "./peer-hashes.ts";
 

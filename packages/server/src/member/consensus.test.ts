@@ -20,7 +20,8 @@ import {
 import { SeededRandom } from "@quorate/wal/testing";
 import { silentLog } from "@quorate/world";
 import { ManualWorld } from "../testing/manual-world.ts";
-import { Consensus, type ConsensusOwner, type DurableLog, type Proposal } from "./consensus.ts";
+import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
+import type { DurableLog } from "./log-appends.ts";
 import type { ReadWaiter } from "./read-rounds.ts";
 import { RequestIds } from "./request-ids.ts";
 

@@ -8,10 +8,10 @@
  *                                                     ▲                                   raft: commit
  *                                                     └────────────────────────────────────────┘
  *
- * Group commit needs no timer: while the disk works, proposals gather, and the next write takes all of them.
+ * Group commit needs no timer: while the disk works, proposals gather, and the next write takes all of them
+ * (log-appends.ts).
  *
  * Invariants:
- *  - raft learns that something is stored only after the disk said so, in the order it asked (RA-02, RA-03);
  *  - entries are applied only when committed, and a single voter commits only what is durable (AP-06);
  *  - each read round has an id of its own, never used again (RA-05), and only reads that were waiting when the round
  *    began may use its answer;
@@ -44,6 +44,7 @@ import {
 } from "@quorate/raft";
 import type { Clock, Log, Timers } from "@quorate/world";
 import { CommitNews } from "./commit-news.ts";
+import { type DurableLog, LogAppends, type LogAppendsOwner } from "./log-appends.ts";
 import { ReadRounds, type ReadWaiter } from "./read-rounds.ts";
 import type { RequestIds } from "./request-ids.ts";
 
@@ -87,11 +88,6 @@ export interface ConsensusOwner {
   saved(tookMs: number): void;
 }
 
-/** What the log on disk must do for us. */
-export interface DurableLog {
-  save(entries: readonly Entry[], hardState: HardState | null, done: (error: Error | null) => void): void;
-}
-
 export interface ConsensusOptions {
   readonly raft: RawNode;
   readonly storage: MemoryLogStorage;
@@ -109,15 +105,13 @@ export interface ConsensusOptions {
 
 export class Consensus {
   readonly #raft: RawNode;
-  readonly #storage: MemoryLogStorage;
-  readonly #wal: DurableLog;
   readonly #owner: ConsensusOwner;
   readonly #clock: Clock;
   readonly #timers: Timers;
   readonly #log: Log;
-  readonly #stallMs: number;
   readonly #reads: ReadRounds;
   readonly #commitNews: CommitNews;
+  readonly #appends: LogAppends;
   /** Something was given to the network since it was flushed. */
   #hasSent = false;
 
@@ -130,13 +124,6 @@ export class Consensus {
   #isInTurn = false;
   #isStopped = false;
 
-  /** Storage work raft asked for, in order; the first is being written while `#isSaving`. */
-  #appends: Message[] = [];
-  #isSaving = false;
-  #saving: readonly Message[] = [];
-  #savingSinceMs = 0;
-  /** Speaks of what the log has and is being given: durable in term and vote, but for the write under way. */
-  #loggedHardState: HardState;
   #appliedIndex: number;
   /** Term of the last entry applied here; 0 before the first since the start. */
   #appliedTerm = 0;
@@ -144,28 +131,48 @@ export class Consensus {
   #leader: NodeId = NO_NODE;
   #role: Role = Role.Follower;
   #isLoneVoter: boolean;
-  readonly #onSaved: (error: Error | null) => void = (error) => this.#saved(error);
 
   constructor(options: ConsensusOptions, appliedIndex: number) {
     this.#raft = options.raft;
-    this.#storage = options.storage;
-    this.#wal = options.wal;
     this.#owner = options.owner;
     this.#clock = options.clock;
     this.#timers = options.timers;
     this.#log = options.log;
-    this.#stallMs = options.stallMs;
     this.#reads = new ReadRounds({ ...options, ask: (context) => this.#raft.readIndex(context) });
     this.#commitNews = new CommitNews({
       clock: options.clock,
       timers: options.timers,
       send: (message) => this.#sendHeld(message),
     });
+    this.#appends = new LogAppends(options, this.#appendsOwner());
     this.#lastTickMs = options.clock.monotonicMs();
-    const { hardState, confState } = options.storage.initialState();
-    this.#loggedHardState = hardState;
-    this.#isLoneVoter = isLoneVoter(options.raft.id, confState);
+    this.#isLoneVoter = isLoneVoter(options.raft.id, options.storage.initialState().confState);
     this.#appliedIndex = appliedIndex;
+  }
+
+  #appendsOwner(): LogAppendsOwner {
+    const owner = this.#owner;
+    return {
+      isLeader: () => this.#role === Role.Leader,
+      isStorageBehind: () => owner.isStorageBehind,
+      installSnapshot: (snapshot, hardState, done) => owner.installSnapshot(snapshot, hardState, done),
+      installed: ({ metadata }) => {
+        this.#appliedIndex = metadata.index;
+        this.#isLoneVoter = isLoneVoter(this.#raft.id, metadata.confState);
+      },
+      stored: (response) => {
+        if (response.to === this.#raft.id) this.#stepOwn(response);
+        else this.#send(response);
+      },
+      saved: (tookMs) => {
+        owner.saved(tookMs);
+        this.#turn();
+      },
+      failed: (error) => {
+        this.#isStopped = true;
+        owner.logFailed(error);
+      },
+    };
   }
 
   get leader(): NodeId {
@@ -185,7 +192,7 @@ export class Consensus {
    * nothing that is not in the log yet.
    */
   get hardStateForMark(): HardState {
-    const { term, vote, commit } = this.#loggedHardState;
+    const { term, vote, commit } = this.#appends.hardState;
     return { term, vote, commit: index(Math.max(commit, this.#appliedIndex)) };
   }
 
@@ -319,7 +326,7 @@ export class Consensus {
   tick(): void {
     // A leader that cannot write falls silent, so that the others elect one that can (known failure WA-11). It does not
     // hear then that it has lost its quorum, so its clock stands still for whoever asks whether it still leads (LE-01).
-    if (!this.#isStalled()) {
+    if (!this.#appends.isStalled()) {
       this.#lastTickMs = this.#clock.monotonicMs();
       this.#raft.tick();
     }
@@ -367,7 +374,7 @@ export class Consensus {
 
   /** True while a durable write is under way. */
   get isSaving(): boolean {
-    return this.#isSaving;
+    return this.#appends.isSaving;
   }
 
   #schedule(): void {
@@ -435,17 +442,17 @@ export class Consensus {
       for (const state of ready.readStates) this.#reads.confirm(state.index, state.requestContext);
       let applying: Message | null = null;
       for (const message of ready.messages) {
-        if (message.to === LOCAL_APPEND_THREAD) this.#appends.push(message);
+        if (message.to === LOCAL_APPEND_THREAD) this.#appends.add(message);
         else if (isLocalThread(message.to)) applying = message;
-        else if (!keepsFollowers(message) || !this.#isStalled()) this.#send(message);
+        else if (!keepsFollowers(message) || !this.#appends.isStalled()) this.#send(message);
       }
       // The disk and the other members start first and work while the entries that are already committed are applied.
-      this.#pumpAppends();
+      this.#appends.pump();
       this.#flushPeers();
       if (applying !== null) this.#apply(applying);
     }
     // What gathered during a write must go on even if its end is no news to raft.
-    this.#pumpAppends();
+    this.#appends.pump();
     this.#flushPeers();
     this.#reads.release(this.#appliedIndex);
   }
@@ -458,7 +465,7 @@ export class Consensus {
   }
 
   #sendHeld(message: Message): void {
-    if (this.#isStopped || this.#isStalled()) return;
+    if (this.#isStopped || this.#appends.isStalled()) return;
     this.#owner.send(message);
     this.#owner.flushPeers();
   }
@@ -479,102 +486,6 @@ export class Consensus {
       this.#reads.termBegan();
     }
     for (const response of message.responses) this.#raft.step(response);
-  }
-
-  /** Hands the log everything raft asked for since the last write, as one write; a snapshot is a step of its own. */
-  #pumpAppends(): void {
-    while (!this.#isSaving && this.#appends.length > 0 && !this.#mustHoldAppends()) {
-      const messages = this.#takeAppends();
-      const hardState = lastHardState(messages) ?? this.#loggedHardState;
-      const { term, vote } = this.#loggedHardState;
-      const changesVote = hardState.term !== term || hardState.vote !== vote;
-      const snapshot = messages[0]!.snapshot;
-      if (snapshot === null && !changesVote && messages.every((each) => each.entries.length === 0)) {
-        // Only the commit index moved. It need not be durable; the next write carries it.
-        this.#loggedHardState = hardState;
-        this.#stored(messages);
-        continue;
-      }
-      this.#isSaving = true;
-      this.#saving = messages;
-      this.#savingSinceMs = this.#clock.monotonicMs();
-      this.#loggedHardState = hardState;
-      if (snapshot === null) this.#wal.save(joinedEntries(messages), hardState, this.#onSaved);
-      else this.#owner.installSnapshot(snapshot, hardState, () => this.#installed(snapshot));
-    }
-  }
-
-  /**
-   * What the leader sends is more than storage takes: unsaved it is not acknowledged, and the leader sends no more than may
-   * be in flight. A leader's own entries are held back before they are proposed, and a new term or vote is never held.
-   */
-  #mustHoldAppends(): boolean {
-    if (this.#role === Role.Leader || !this.#owner.isStorageBehind) return false;
-    const { term, vote } = lastHardState(this.#appends) ?? this.#loggedHardState;
-    const changesVote = term !== this.#loggedHardState.term || vote !== this.#loggedHardState.vote;
-    return !changesVote && this.#appends[0]!.snapshot === null;
-  }
-
-  /** Everything up to the next snapshot, or that snapshot alone. */
-  #takeAppends(): readonly Message[] {
-    const appends = this.#appends;
-    const at = appends.findIndex((each) => each.snapshot !== null);
-    if (at < 0) {
-      this.#appends = [];
-      return appends;
-    }
-    return appends.splice(0, Math.max(at, 1));
-  }
-
-  #installed(snapshot: Snapshot): void {
-    const message = this.#saving[0]!;
-    this.#storage.applySnapshot(snapshot);
-    this.#appliedIndex = snapshot.metadata.index;
-    this.#isLoneVoter = isLoneVoter(this.#raft.id, snapshot.metadata.confState);
-    if (message.entries.length === 0) {
-      this.#saved(null);
-    } else {
-      // Entries that followed in the same breath continue the log that begins behind the snapshot.
-      this.#wal.save(message.entries, this.#loggedHardState, this.#onSaved);
-    }
-  }
-
-  /**
-   * The log has not answered for longer than others would wait for a leader. Whatever clients or followers make us say then
-   * would keep the others from electing one, so it goes unsaid as if it were lost on the way.
-   */
-  #isStalled(): boolean {
-    const isStalled =
-      this.#role === Role.Leader && this.#isSaving && this.#clock.monotonicMs() - this.#savingSinceMs >= this.#stallMs;
-    if (isStalled && !this.#wasStalled) this.#log.warn("the log does not answer: this leader sends no more heartbeats");
-    this.#wasStalled = isStalled;
-    return isStalled;
-  }
-  #wasStalled = false;
-
-  #saved(error: Error | null): void {
-    if (error !== null) {
-      this.#isStopped = true;
-      this.#owner.logFailed(error);
-      return;
-    }
-    this.#owner.saved(this.#clock.monotonicMs() - this.#savingSinceMs);
-    this.#isSaving = false;
-    const messages = this.#saving;
-    this.#saving = [];
-    for (const message of messages) this.#storage.append(message.entries);
-    this.#stored(messages);
-    this.#turn();
-  }
-
-  #stored(messages: readonly Message[]): void {
-    this.#storage.setHardState(this.#loggedHardState);
-    for (const message of messages) {
-      for (const response of message.responses) {
-        if (response.to === this.#raft.id) this.#stepOwn(response);
-        else this.#send(response);
-      }
-    }
   }
 
   /** A member that has removed itself meanwhile refuses its own answers (raw-node.ts). */
@@ -611,27 +522,6 @@ function isTaken(propose: () => void): boolean {
 /** Whoever gets it takes it as a sign of the leader's life, and gets another one soon. */
 function keepsFollowers({ type }: Message): boolean {
   return type === MessageType.App || type === MessageType.Heartbeat;
-}
-
-/** What the last of these messages that speaks of the hard state says; null if none does. */
-function lastHardState(messages: readonly Message[]): HardState | null {
-  for (let i = messages.length - 1; i >= 0; i--) {
-    const { term, vote, commit } = messages[i]!;
-    if (term !== 0) return { term, vote, commit };
-  }
-  return null;
-}
-
-/** The entries of several writes as one. A later write may replace the tail of an earlier one, whose entries then go. */
-function joinedEntries(messages: readonly Message[]): readonly Entry[] {
-  if (messages.length === 1) return messages[0]!.entries;
-  const joined: Entry[] = [];
-  for (const { entries } of messages) {
-    if (entries.length === 0) continue;
-    while (joined.length > 0 && joined[joined.length - 1]!.index >= entries[0]!.index) joined.pop();
-    for (let i = 0; i < entries.length; i++) joined.push(entries[i]!);
-  }
-  return joined;
 }
 
 function isLoneVoter(id: NodeId, state: ConfState): boolean {

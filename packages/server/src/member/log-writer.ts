@@ -11,7 +11,7 @@
 import type { Entry, HardState } from "@quorate/raft";
 import type { SnapshotMark, Wal } from "@quorate/wal";
 import { assert, BrokenInvariant } from "@quorate/world";
-import type { DurableLog } from "./consensus.ts";
+import type { DurableLog } from "./log-appends.ts";
 
 type Done = (error: Error | null) => void;
 

@@ -42,13 +42,13 @@ import {
 } from "@quorate/raft";
 import type { ServerCall } from "@quorate/rpc";
 import type { PeerNetwork } from "../peers/peer-network.ts";
+import { Intervals } from "../world/intervals.ts";
 import type { Alarms } from "./alarms.ts";
 import { type AppliedDone, AppliedWaits } from "./applied-waits.ts";
 import { AutoCompactor } from "./auto-compactor.ts";
 import { ClientSnapshots, type ClientSnapshotTask } from "./client-snapshots.ts";
 import { confStateJson } from "./conf-state.ts";
 import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
-import { Intervals } from "./intervals.ts";
 import { LeaderCertainty } from "./leader-certainty.ts";
 import { LeaderDuties } from "./leader-duties.ts";
 import { Leadership, type TransferDone } from "./leadership.ts";

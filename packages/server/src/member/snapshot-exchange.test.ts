@@ -43,7 +43,7 @@ async function behind(): Promise<{ cluster: SimulatedCluster; follower: ClusterM
 function install(cluster: SimulatedCluster, follower: ClusterMachine): void {
   const old = follower.member.store;
   cluster.reconnect(follower);
-  for (let i = 0; i < 100 && follower.member.store === old; i++) cluster.advance(100);
+  for (let i = 0; i < 200 && follower.member.store === old; i++) cluster.advance(100);
   assert.notEqual(follower.member.store, old, "a snapshot was installed");
 }
 
@@ -199,6 +199,10 @@ class Bench {
     done(null, { appliedIndex, appliedTerm: 1, confState: null, storageVersion: "3.7.0", revision: 1, sizeBytes: 10 });
   }
 
+  fails(code: string): void {
+    this.writes.shift()!(new Error(code), null);
+  }
+
   get paths(): string[] {
     return this.given.map(({ snapshot }) => snapshot.path);
   }
@@ -248,14 +252,75 @@ test("the log is held for who is being sent a file, and for a while after", () =
   assert.equal(bench.exchange.heldIndex, Number.POSITIVE_INFINITY);
 });
 
-test("a file that cannot be written fails those who waited for it, and the next is tried anew", () => {
+test("a file that cannot be written fails those who waited for it, once, with the reason and when it is tried again", () => {
   const bench = new Bench();
   bench.open(2n, 5);
-  bench.writes.shift()!(new Error("ENOSPC"), null);
-  assert.deepEqual(bench.failures, ["ENOSPC"]);
+  bench.open(3n, 5);
+  bench.fails("ENOSPC");
+  const text = "cannot write a snapshot for another member, the next attempt is in 1s: ENOSPC";
+  assert.deepEqual(bench.failures, [text, text]);
+  assert.deepEqual(bench.removed, ["file-1"]);
+  assert.equal(bench.exchange.heldIndex, Number.POSITIVE_INFINITY, "nobody has a file whose next entry must be kept");
+});
+
+test("after a file that could not be written, who asks waits: a second, twice as long each time, half a minute at most", () => {
+  const bench = new Bench();
+  const waitsMs: number[] = [];
   bench.open(2n, 5);
+  for (let i = 0; i < 7; i++) {
+    bench.fails("ENOSPC");
+    const failedMs = bench.world.nowMs;
+    // As raft does, at the next heartbeat; and another follower, which shares our disk.
+    bench.world.nowMs += 100;
+    bench.open(2n, 5);
+    bench.open(3n, 5);
+    assert.equal(bench.writes.length, 0);
+    assert.ok(bench.world.fireNext(failedMs + 60_000));
+    assert.equal(bench.writes.length, 1);
+    waitsMs.push(bench.world.nowMs - failedMs);
+  }
+  assert.deepEqual(waitsMs, [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+  assert.equal(bench.failures.length, 1 + 2 * 6);
   bench.written(5);
-  assert.deepEqual(bench.paths, ["file-2"]);
+  assert.deepEqual(bench.paths, ["file-8", "file-8"]);
+});
+
+test("a file that was written ends the waiting, and the next failure waits a second again", () => {
+  const bench = new Bench();
+  bench.open(2n, 5);
+  for (const _ of [1, 2]) {
+    bench.fails("EIO");
+    bench.open(2n, 5);
+    bench.world.fireNext(bench.world.nowMs + 60_000);
+  }
+  bench.written(5);
+  bench.given[0]!.snapshot.release();
+  bench.open(2n, 6);
+  bench.fails("EIO");
+  assert.match(bench.failures.at(-1)!, /the next attempt is in 1s: EIO$/);
+  bench.world.fireNext(bench.world.nowMs + 60_000);
+  bench.open(2n, 6);
+  assert.equal(bench.writes.length, 1, "nobody asked in time to wait");
+});
+
+test("a file that is there is given to whom it reaches also while no other can be written", () => {
+  const bench = new Bench();
+  bench.open(2n, 5);
+  bench.written(7);
+  bench.open(3n, 9);
+  bench.fails("ENOSPC");
+  bench.open(4n, 6);
+  assert.deepEqual(bench.paths, ["file-1", "file-1"]);
+});
+
+test("who waits for the next attempt hears that the member stops", () => {
+  const bench = new Bench();
+  bench.open(2n, 5);
+  bench.fails("ENOSPC");
+  bench.open(2n, 5);
+  bench.exchange.stop();
+  assert.equal(bench.failures.at(-1), "the member stops");
+  assert.equal(bench.world.timerCount, 0);
 });
 
 /** A follower without the last entries, given the leader's snapshot; runs so many steps of what follows. */
@@ -313,4 +378,20 @@ test("whichever step of installing a snapshot is the last, a start has what was 
     }
   }
   assert.deepEqual([...found], ["before at 2", "after at 12"]);
+});
+
+test("a leader whose disk is full tries a follower's snapshot less and less often, and sends it once there is room", async () => {
+  const { cluster, follower } = await behind();
+  const { storage } = cluster.leader;
+  const triedMs: number[] = [];
+  const write = storage.writeSnapshot.bind(storage);
+  storage.writeSnapshot = (path, done) => {
+    triedMs.push(cluster.world.nowMs);
+    if (triedMs.length > 4) return write(path, done);
+    done(new Error("ENOSPC"), null);
+    return { cancel: () => {} };
+  };
+  install(cluster, follower);
+  const waitsMs = triedMs.slice(1).map((at, i) => Math.floor((at - triedMs[i]!) / 1000));
+  assert.deepEqual(waitsMs, [1, 2, 4, 8]);
 });

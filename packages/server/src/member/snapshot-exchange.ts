@@ -6,7 +6,8 @@
  *
  * A file that is there serves every follower whose need it covers. While one is being written or sent, and for a while
  * after, the log keeps the entries behind it: a follower that has just installed a snapshot must find the next entry
- * (known failures SN-05, SN-06). A snapshot is stepped into raft only when the state over it is ready, so installing it is
+ * (known failures SN-05, SN-06). Raft asks again at every heartbeat, so a file that could not be written is held back for a
+ * while, longer each time: a full disk is not filled ten times a second. A snapshot is stepped into raft only when the state over it is ready, so installing it is
  * one step of the loop (SN-02) and a file that is of no use changes nothing.
  */
 import { ascending, encodeV2Store } from "@quorate/membership";
@@ -20,7 +21,7 @@ import {
   type SnapshotMetadata,
   type Term,
 } from "@quorate/raft";
-import { assert, type Clock, type Log, type Timers } from "@quorate/world";
+import { assert, type Clock, type Log, type Timer, type Timers } from "@quorate/world";
 import type { OutgoingSnapshot } from "../peers/peer-network.ts";
 import { AppliedState, type AppliedStateOptions } from "./applied-state.ts";
 import { parseConfState } from "./conf-state.ts";
@@ -29,6 +30,17 @@ import type { Databases } from "./databases.ts";
 /** A snapshot from the leader is of no use to this member. */
 export class UselessSnapshot extends Error {
   readonly kind = "UselessSnapshot";
+}
+
+/** A file for others could not be written. */
+export class SnapshotNotWritten extends Error {
+  readonly kind = "SnapshotNotWritten";
+
+  constructor(cause: Error, retryMs: number) {
+    super(`cannot write a snapshot for another member, the next attempt is in ${retryMs / 1000}s: ${cause.message}`, {
+      cause,
+    });
+  }
 }
 
 export interface SnapshotExchangeOptions extends AppliedStateOptions {
@@ -52,6 +64,9 @@ type OpenDone = (error: Error | null, snapshot: OutgoingSnapshot | null) => void
 
 /** How long after the last transfer the log is still kept for who received it: etcd's. */
 const HOLD_MS = 30_000;
+/** After a file that could not be written: the wait before the next, twice as long each time, up to the last. */
+const RETRY_FIRST_MS = 1000;
+const RETRY_LAST_MS = 30_000;
 /** Records restored in one turn while the state over an arriving database is built: about a millisecond. */
 const RESTORE_SLICE_RECORDS = 2000;
 
@@ -78,6 +93,11 @@ export class SnapshotExchange {
   readonly #files = new Set<OutgoingFile>();
   /** The log keeps what follows the file let go last for a while. */
   #lately = { index: Number.POSITIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
+  /** Since the last file that could be written; 0: nothing has failed. One for all followers, for it is our disk. */
+  #retryMs = 0;
+  /** Until this fires nothing is written, and who asks waits. */
+  #retry: Timer | null = null;
+  #waiting: Waiter[] = [];
   #isReceiving = false;
   /** Ready to be installed. */
   #received: AppliedState | null = null;
@@ -96,7 +116,10 @@ export class SnapshotExchange {
     return held;
   }
 
-  /** A file to send in place of raft's MsgSnap, at or past its index. */
+  /**
+   * A file to send in place of raft's MsgSnap, at or past its index. `done` hears SnapshotNotWritten if there is none;
+   * who asks again soon after that waits here.
+   */
   open(message: Message, done: OpenDone): void {
     for (const file of this.#files) {
       if (file.cut === null) {
@@ -108,7 +131,8 @@ export class SnapshotExchange {
         return;
       }
     }
-    this.#write({ message, done });
+    if (this.#retry === null) this.#write({ message, done });
+    else this.#waiting.push({ message, done });
   }
 
   /** What storage has when it begins to write is at or past what raft knew of when it asked. */
@@ -120,11 +144,14 @@ export class SnapshotExchange {
     storage.writeSnapshot(path, (error, cut) => {
       const waiters = file.waiters;
       file.waiters = [];
-      if (error !== null || cut === null || this.#isStopped) {
-        this.#drop(file);
-        for (const each of waiters) each.done(error ?? new UselessSnapshot("the member stops"), null);
+      if (this.#isStopped || error !== null || cut === null) {
+        this.#files.delete(file);
+        this.#options.databases.removeFile(path);
+        const problem = this.#isStopped ? memberStops() : this.#holdBack(error!);
+        for (const each of waiters) each.done(problem, null);
         return;
       }
+      this.#retryMs = 0;
       file.cut = cut;
       file.keepsIndex = cut.appliedIndex;
       // One of them may let it go at once, but not before all were served.
@@ -137,6 +164,16 @@ export class SnapshotExchange {
       this.#release(file);
       for (const each of late) this.open(each.message, each.done);
     });
+  }
+
+  #holdBack(cause: Error): SnapshotNotWritten {
+    const retryMs = this.#retryMs === 0 ? RETRY_FIRST_MS : Math.min(2 * this.#retryMs, RETRY_LAST_MS);
+    this.#retryMs = retryMs;
+    this.#retry = this.#options.timers.after(retryMs, () => {
+      this.#retry = null;
+      for (const { message, done } of this.#waiting.splice(0)) this.open(message, done);
+    });
+    return new SnapshotNotWritten(cause, retryMs);
   }
 
   /**
@@ -210,6 +247,8 @@ export class SnapshotExchange {
 
   stop(): void {
     this.#isStopped = true;
+    this.#retry?.cancel();
+    for (const { done } of this.#waiting.splice(0)) done(memberStops(), null);
     if (this.#received !== null) this.#discard(this.#received);
   }
 
@@ -279,6 +318,10 @@ export class SnapshotExchange {
     this.#options.databases.removeFile(file.path);
     this.#lately = { index: file.keepsIndex, untilMs: this.#options.clock.monotonicMs() + HOLD_MS };
   }
+}
+
+function memberStops(): UselessSnapshot {
+  return new UselessSnapshot("the member stops");
 }
 
 function reaches(cut: DatabaseCut, message: Message): boolean {

@@ -13,6 +13,15 @@ test("families are rendered in name order with HELP and TYPE", () => {
   );
 });
 
+test("a family that is read whole shows the series there are", () => {
+  const registry = new MetricsRegistry();
+  let of: readonly string[] = ["a", "b"];
+  registry.sampledFamily("gauge", "g", "G.", () => of.map((name, i) => [{ name }, i]));
+  assert.equal(registry.render(), '# HELP g G.\n# TYPE g gauge\ng{name="a"} 0\ng{name="b"} 1\n');
+  of = [];
+  assert.equal(registry.render(), "# HELP g G.\n# TYPE g gauge\n");
+});
+
 test("a histogram's buckets are cumulative and include their bound", () => {
   const registry = new MetricsRegistry();
   const histogram = registry.histogram("h", "H.", [1, 2], { k: "v" });

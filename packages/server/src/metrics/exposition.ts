@@ -45,6 +45,8 @@ export function exponentialBounds(first: number, factor: number, count: number):
 
 type Labels = Readonly<Record<string, string>>;
 type Series = Counter | Gauge | Histogram | (() => number);
+/** All series of a family, as of now. */
+type ReadFamily = () => readonly (readonly [Labels, number])[];
 type Kind = "counter" | "gauge" | "histogram";
 
 interface Family {
@@ -52,6 +54,8 @@ interface Family {
   readonly help: string;
   readonly kind: Kind;
   readonly series: { readonly labels: string; readonly series: Series }[];
+  /** null: none but these. */
+  readonly read: ReadFamily | null;
 }
 
 export class MetricsRegistry {
@@ -71,12 +75,20 @@ export class MetricsRegistry {
     this.#add(name, help, kind, labels, read);
   }
 
+  /** As {@link sampled}, for a family whose series come and go. Once for each name. */
+  sampledFamily(kind: "counter" | "gauge", name: string, help: string, read: ReadFamily): void {
+    this.#families.set(name, { name, help, kind, series: [], read });
+  }
+
   /** The text of `/metrics`, families in name order. */
   render(): string {
     let text = "";
     for (const family of [...this.#families.values()].sort((a, b) => (a.name < b.name ? -1 : 1))) {
       text += `# HELP ${family.name} ${family.help}\n# TYPE ${family.name} ${family.kind}\n`;
       for (const { labels, series } of family.series) text += seriesText(family.name, labels, series);
+      for (const [labels, value] of family.read?.() ?? []) {
+        text += `${family.name}${braced(labelsText(labels))} ${value}\n`;
+      }
     }
     return text;
   }
@@ -84,7 +96,7 @@ export class MetricsRegistry {
   #add<T extends Series>(name: string, help: string, kind: Kind, labels: Labels, series: T): T {
     let family = this.#families.get(name);
     if (family === undefined) {
-      family = { name, help, kind, series: [] };
+      family = { name, help, kind, series: [], read: null };
       this.#families.set(name, family);
     }
     family.series.push({ labels: labelsText(labels), series });

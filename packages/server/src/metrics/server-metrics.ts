@@ -9,13 +9,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { AlarmType, methods, StatusCode } from "@quorate/api";
 import { idText } from "@quorate/membership";
-import { NO_NODE } from "@quorate/raft";
+import { NO_NODE, type NodeId } from "@quorate/raft";
 import type { RpcObserver, RpcServer } from "@quorate/rpc";
 import type { Clock, Log } from "@quorate/world";
 import { formatDuration } from "../config/duration.ts";
 import type { Member } from "../member/member.ts";
 import { VERSIONS } from "../versions.ts";
 import { type Counter, exponentialBounds, type Histogram, MetricsRegistry } from "./exposition.ts";
+import { PeerMetrics } from "./peer-metrics.ts";
 
 const DISK_BOUNDS = exponentialBounds(0.001, 2, 14);
 const CALL_BOUNDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
@@ -108,6 +109,20 @@ export class ServerMetrics {
     (isOk ? counters.ok : counters.failed).add();
   }
 
+  /** The counter of the calls of one type of clients that tell one version. Once for each. */
+  clientRequests(type: "unary" | "stream", clientApiVersion: string): Counter {
+    return this.#registry.counter(
+      "etcd_server_client_requests_total",
+      "The total number of client requests per client version.",
+      { type, client_api_version: clientApiVersion },
+    );
+  }
+
+  /** Where what goes between members is counted. Once. */
+  peers(localId: NodeId): PeerMetrics {
+    return new PeerMetrics(this.#registry, localId);
+  }
+
   render(): string {
     this.#seeClusterVersion();
     return this.#registry.render();
@@ -163,7 +178,9 @@ export class ServerMetrics {
     gauge("etcd_server_is_leader", "Whether or not this member is a leader. 1 if is, 0 otherwise.", () =>
       member.isLeader ? 1 : 0,
     );
-    gauge("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.", () => 0);
+    gauge("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.", () =>
+      member.isLearner ? 1 : 0,
+    );
     counter(
       "etcd_server_leader_changes_seen_total",
       "The number of leader changes seen.",
@@ -213,6 +230,11 @@ export class ServerMetrics {
         server_version: VERSIONS.etcd,
       },
     );
+    const local = idText(member.id);
+    registry.sampledFamily("gauge", "etcd_network_known_peers", "The current number of known peers.", () => [
+      ...member.membership.members().map(({ id }) => [{ Local: local, Remote: idText(id) }, 1] as const),
+      ...member.membership.removedIds().map((id) => [{ Local: local, Remote: idText(id) }, 0] as const),
+    ]);
     for (const [name, type] of Object.entries(AlarmType)) {
       if (type === AlarmType.NONE) continue;
       registry.sampled(

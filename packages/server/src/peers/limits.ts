@@ -1,9 +1,20 @@
 /** The bounds of everything peers may make us keep or wait for, each with its reason. Where etcd has one, it is etcd's. */
 
-/** etcd's read and write limit of a peer connection: silence or a write that gets nowhere for so long is a dead link. */
-export const LINK_TIMEOUT_MS = 5_000;
-/** So that three heartbeats fit into one timeout. */
-export const LINK_HEARTBEAT_MS: number = LINK_TIMEOUT_MS / 3;
+/**
+ * What a connection between members may keep us waiting for before it counts as dead. Chosen by --raft-read-timeout and
+ * --raft-write-timeout, and meant to be the same for all members: heartbeats fill a third of what the reader waits.
+ */
+export interface LinkTimeouts {
+  /** Silence. A heartbeat comes three times in it. */
+  readonly readMs: number;
+  /** A write that gets nowhere. */
+  readonly writeMs: number;
+}
+
+export function linkHeartbeatMs({ readMs }: LinkTimeouts): number {
+  return readMs / 3;
+}
+
 /** A stream reader dials at most this often. */
 export const DIAL_INTERVAL_MS = 100;
 /** Added to the election timeout: how long a connection may take to come about. */

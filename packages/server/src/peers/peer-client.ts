@@ -74,6 +74,7 @@ interface Ask {
 }
 
 /** Thousands of members, or a version with a long suffix. */
+const ANSWER_SILENCE_MS = 5_000;
 const ANSWER_BYTES = 4 * 1024 * 1024;
 /** Keep-alives of a follower's clients that are under way to the leader at once; the others wait their turn. */
 const FREQUENT_CONNECTIONS = 16;
@@ -259,19 +260,16 @@ export class PeerClient {
         reject(new Error("connection closed"));
       });
       request.on("response", (response) => {
-        readSmallBody(
-          response,
-          (bytes, problem) => {
-            if (bytes === null) {
-              reject(new Error(`the answer is ${problem}`));
-              request.destroy();
-            } else {
-              const clusterId = idOf(headerOf(response.headers, "x-etcd-cluster-id"));
-              resolve({ status: response.statusCode ?? 0, clusterId, body: bytes });
-            }
-          },
-          limitBytes ?? ANSWER_BYTES,
-        );
+        const limits = { silenceMs: ANSWER_SILENCE_MS, sizeBytes: limitBytes ?? ANSWER_BYTES };
+        readSmallBody(response, limits, (bytes, problem) => {
+          if (bytes === null) {
+            reject(new Error(`the answer is ${problem}`));
+            request.destroy();
+          } else {
+            const clusterId = idOf(headerOf(response.headers, "x-etcd-cluster-id"));
+            resolve({ status: response.statusCode ?? 0, clusterId, body: bytes });
+          }
+        });
       });
       request.end(body);
     });

@@ -14,6 +14,7 @@ import { MalformedMessage as MalformedProto } from "@quorate/api/wire";
 import { encodeMember, idText, type Member } from "@quorate/membership";
 import { decodeMessage, MalformedMessage, type Message, type NodeId } from "@quorate/raft";
 import { type HttpResponse, json, text } from "../http/endpoints.ts";
+import { UNKNOWN_SNAPSHOT_SENDER } from "../metrics/peer-metrics.ts";
 import { headerOf, idOf, incompatibilityOf } from "./compatibility.ts";
 import { POSTED_BYTES, POSTED_MESSAGE_BYTES } from "./limits.ts";
 import { type HashKv, PEER_TEXTS, type PeerRequests } from "./peer-requests.ts";
@@ -89,37 +90,42 @@ export class PeerHandler {
       if (this.#reservedBytes + reserved > POSTED_BYTES) return reply(text(503, "too many requests\n"));
       this.#reservedBytes += reserved;
       this.#introduceSender(request);
-      const { log, local, news } = this.#around;
-      readSmallBody(
-        request,
-        (body) => {
-          this.#reservedBytes -= reserved;
-          if (body === null) {
-            log.warn("failed to read Raft message", { "local-member-id": idText(local.memberId) });
-            reply(text(400, "error reading raft message\n"));
-            return;
-          }
-          let message: Message;
-          try {
-            // A copy that is all of its memory: the body may be short, and of a pool.
-            message = decodeMessage(new Uint8Array(body));
-          } catch (error) {
-            if (!(error instanceof MalformedMessage)) throw error;
-            log.warn("failed to unmarshal Raft message", { "local-member-id": idText(local.memberId), error });
-            reply(text(400, "error unmarshalling raft message\n"));
-            return;
-          }
-          reply(answerTo(news.received(message, null)));
-        },
-        POSTED_MESSAGE_BYTES,
-      );
+      const { log, local, metrics, news, timeouts } = this.#around;
+      const address = request.socket.remoteAddress;
+      const limits = { silenceMs: timeouts.readMs, sizeBytes: POSTED_MESSAGE_BYTES };
+      readSmallBody(request, limits, (body) => {
+        this.#reservedBytes -= reserved;
+        if (body === null) {
+          log.warn("failed to read Raft message", { "local-member-id": idText(local.memberId) });
+          metrics.receiveFailures(address).add();
+          reply(text(400, "error reading raft message\n"));
+          return;
+        }
+        let message: Message;
+        try {
+          // A copy that is all of its memory: the body may be short, and of a pool.
+          message = decodeMessage(new Uint8Array(body));
+        } catch (error) {
+          if (!(error instanceof MalformedMessage)) throw error;
+          log.warn("failed to unmarshal Raft message", { "local-member-id": idText(local.memberId), error });
+          metrics.receiveFailures(address).add();
+          reply(text(400, "error unmarshalling raft message\n"));
+          return;
+        }
+        metrics.receivedBytes(message.from).add(body.length);
+        reply(answerTo(news.received(message, null)));
+      });
     });
   }
 
   #snapshot(request: IncomingMessage, respond: Respond): void {
-    this.#allow("POST", request, respond, () => {
+    const refuse: Respond = (answer) => {
+      this.#around.metrics.snapshotsFrom(UNKNOWN_SNAPSHOT_SENDER).failures.add();
+      respond(answer);
+    };
+    this.#allow("POST", request, refuse, () => {
       const reply: Respond = (answer) => respond(withHeaders(answer, this.#clusterId()));
-      if (this.#isRefused(request, reply)) return;
+      if (this.#isRefused(request, (answer) => refuse(withHeaders(answer, this.#clusterId())))) return;
       this.#introduceSender(request);
       // Rejects only for a bug of ours, which nothing here may catch.
       void this.#snapshots.receive(request).then(reply);
@@ -226,7 +232,7 @@ export class PeerHandler {
     if (clusterId !== "" && clusterId !== idText(this.#around.local.clusterId)) {
       return respond(text(412, `${PEER_TEXTS.clusterMismatch}\n`));
     }
-    readSmallBody(request, (body) => {
+    readSmallBody(request, { silenceMs: this.#around.timeouts.readMs }, (body) => {
       if (body === null) return respond(text(400, "error reading body\n"));
       const revision = revisionIn(body.toString("utf8"));
       if (revision === null) return respond(text(400, "error unmarshalling request\n"));
@@ -250,7 +256,7 @@ export class PeerHandler {
   #lease(path: "/leases" | "/leases/internal", request: IncomingMessage, respond: Respond): void {
     // Without the header that names the method, as etcd does.
     if (request.method !== "POST") return respond(METHOD_NOT_ALLOWED);
-    readSmallBody(request, (body, problem) => {
+    readSmallBody(request, { silenceMs: this.#around.timeouts.readMs }, (body, problem) => {
       if (problem === "too large") return respond(text(413, "request body too large\n"));
       if (body === null) return respond(text(400, "error reading body\n"));
       if (path === "/leases") {

@@ -1,11 +1,13 @@
 /**
- * What the parts of one transport share: the machine, who we are, and where news from other members goes. News never
+ * What the parts of one transport share: the machine, who we are, how long we wait, what is counted, and where news from other members goes. News never
  * comes while the member calls us, so that it is not interrupted in the middle of its own turn.
  */
 import type { Message, NodeId } from "@quorate/raft";
 import type { Clock, Log, Timers } from "@quorate/world";
+import type { PeerMetrics } from "../metrics/peer-metrics.ts";
 import type { LocalIdentity } from "./compatibility.ts";
 import type { Dialer } from "./dialer.ts";
+import type { LinkTimeouts } from "./limits.ts";
 import type { OutgoingSnapshot } from "./peer-network.ts";
 
 export interface PeerSurroundings {
@@ -14,6 +16,8 @@ export interface PeerSurroundings {
   readonly log: Log;
   readonly local: LocalIdentity;
   readonly dialer: Dialer;
+  readonly timeouts: LinkTimeouts;
+  readonly metrics: PeerMetrics;
   readonly news: PeerNews;
 }
 

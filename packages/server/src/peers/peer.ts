@@ -36,7 +36,7 @@ export class Peer {
   constructor(id: NodeId, urls: readonly ServiceUrl[], around: PeerSurroundings, encoded: EncodedEntries) {
     this.id = id;
     this.#around = around;
-    this.status = new PeerStatus(id, around.clock, around.log);
+    this.status = new PeerStatus(id, around);
     this.picker = new UrlPicker(urls);
     this.pipeline = new Pipeline(id, around, this.status, this.picker);
     this.appendWriter = new StreamWriter("stream MsgApp v2", id, around, this.status, () => new AppendEncoder(encoded));
@@ -67,6 +67,11 @@ export class Peer {
     this.messageWriter.heartbeat();
   }
 
+  cutStalled(): void {
+    this.appendWriter.cutIfStalled();
+    this.messageWriter.cutIfStalled();
+  }
+
   move(urls: readonly ServiceUrl[]): void {
     this.picker.update(urls);
     this.#appendReader.redial();
@@ -80,6 +85,7 @@ export class Peer {
     this.appendWriter.close();
     this.messageWriter.close();
     this.pipeline.stop();
+    this.status.end();
   }
 }
 
@@ -91,7 +97,7 @@ export class Remote {
 
   constructor(id: NodeId, urls: readonly ServiceUrl[], around: PeerSurroundings) {
     this.#around = around;
-    this.#status = new PeerStatus(id, around.clock, around.log);
+    this.#status = new PeerStatus(id, around);
     this.#pipeline = new Pipeline(id, around, this.#status, new UrlPicker(urls));
   }
 
@@ -101,10 +107,11 @@ export class Remote {
 
   stop(): void {
     this.#pipeline.stop();
+    this.#status.end();
   }
 }
 
-function dropped(message: Message, status: PeerStatus, { local, log, news }: PeerSurroundings): void {
+function dropped(message: Message, status: PeerStatus, { local, log, metrics, news }: PeerSurroundings): void {
   log.warn("dropped internal Raft message since sending buffer is full", {
     "message-type": messageTypeName(message.type),
     "local-member-id": idText(local.memberId),
@@ -112,5 +119,6 @@ function dropped(message: Message, status: PeerStatus, { local, log, news }: Pee
     "remote-peer-id": idText(message.to),
     "remote-peer-active": status.activeSinceMs !== null,
   });
+  metrics.of(message.to).sendFailures.add();
   news.unreachable(message.to);
 }

@@ -6,6 +6,7 @@ import type { Agent, ClientRequest } from "node:http";
 import { idText } from "@quorate/membership";
 import { encodeMessage, type Message, type NodeId } from "@quorate/raft";
 import type { ServiceUrl } from "../config/urls.ts";
+import type { PeerSeries } from "../metrics/peer-metrics.ts";
 import { headerOf, requestHeaders } from "./compatibility.ts";
 import { PIPELINE_ANSWER_MS, PIPELINE_CONNECTIONS, PIPELINE_QUEUE_MESSAGES } from "./limits.ts";
 import type { PeerStatus } from "./peer-status.ts";
@@ -18,6 +19,7 @@ export class Pipeline {
   readonly #around: PeerSurroundings;
   readonly #status: PeerStatus;
   readonly #picker: UrlPicker;
+  readonly #series: PeerSeries;
   readonly #queue: Message[] = [];
   readonly #underWay = new Set<ClientRequest>();
   /** For one URL; replaced when another is picked. */
@@ -28,6 +30,7 @@ export class Pipeline {
     this.#around = around;
     this.#status = status;
     this.#picker = picker;
+    this.#series = around.metrics.of(peer);
   }
 
   /** False: the queue is full, the message is not taken. */
@@ -47,7 +50,7 @@ export class Pipeline {
   }
 
   #post(message: Message): void {
-    const { dialer, local, timers } = this.#around;
+    const { dialer, local, timeouts, timers } = this.#around;
     const url = this.#picker.pick();
     const body = encodeMessage(message);
     const request = dialer.request(url, {
@@ -64,12 +67,12 @@ export class Pipeline {
     const tooLate = timers.after(PIPELINE_ANSWER_MS, () => request.destroy(new Error("no answer in time")));
     const finish = (problem: string | null): void => {
       tooLate.cancel();
-      if (this.#underWay.delete(request)) this.#finished(url, problem);
+      if (this.#underWay.delete(request)) this.#finished(url, body.length, problem);
     };
     request.on("error", (error) => finish(error.message));
     request.on("close", () => finish("connection closed"));
     request.on("response", (response) => {
-      readSmallBody(response, (answer) => {
+      readSmallBody(response, { silenceMs: timeouts.readMs }, (answer) => {
         const clusterId = headerOf(response.headers, "x-etcd-cluster-id");
         finish(this.problemOf(response.statusCode ?? 0, answer?.toString("utf8").trimEnd() ?? "", clusterId));
         if (answer === null) response.destroy();
@@ -103,10 +106,12 @@ export class Pipeline {
     }
   }
 
-  #finished(url: ServiceUrl, problem: string | null): void {
+  #finished(url: ServiceUrl, bodyBytes: number, problem: string | null): void {
     if (problem === null) {
+      this.#series.sentBytes.add(bodyBytes);
       this.#status.activate();
     } else {
+      this.#series.sendFailures.add();
       this.#picker.unreachable(url);
       this.#status.deactivate("write pipeline", problem);
       this.#around.news.unreachable(this.#peer);

@@ -1,4 +1,7 @@
-/** Asks a member every few seconds whether it is there and what time it is. Changes nothing; for the log alone. */
+/**
+ * Asks a member every few seconds whether it is there and what time it is. Changes nothing; for the log and the metrics
+ * alone. The round trip begins when the connection is there.
+ */
 import type { ClientRequest } from "node:http";
 import { idText } from "@quorate/membership";
 import type { NodeId } from "@quorate/raft";
@@ -33,12 +36,12 @@ export class Prober {
   }
 
   #probe(): void {
-    const { clock, dialer, timers } = this.#around;
+    const { clock, dialer, timeouts, timers } = this.#around;
     this.#next = timers.after(PROBE_INTERVAL_MS, () => {
       this.#request?.destroy(new Error("i/o timeout"));
       this.#probe();
     });
-    const startedMs = clock.monotonicMs();
+    let startedMs = clock.monotonicMs();
     const request = dialer.request(this.#picker.pick(), { method: "GET", path: "/raft/probing", headers: {} });
     this.#request = request;
     const finish = (failure: string | null, theirMs: number): void => {
@@ -46,10 +49,17 @@ export class Prober {
       this.#request = null;
       this.#finished(failure, theirMs, clock.monotonicMs() - startedMs);
     };
+    request.on("socket", (socket) => {
+      const connected = (): void => {
+        startedMs = clock.monotonicMs();
+      };
+      socket.once("connect", connected);
+      socket.once("secureConnect", connected);
+    });
     request.on("error", (error) => finish(error.message, Number.NaN));
     request.on("close", () => finish("connection closed", Number.NaN));
     request.on("response", (response) => {
-      readSmallBody(response, (body) => {
+      readSmallBody(response, { silenceMs: timeouts.readMs }, (body) => {
         if (response.statusCode !== 200) finish(`unexpected http status ${response.statusCode}`, Number.NaN);
         else finish(null, timeIn(body?.toString("utf8") ?? ""));
         if (body === null) response.destroy();
@@ -59,7 +69,7 @@ export class Prober {
   }
 
   #finished(failure: string | null, theirMs: number, roundTripMs: number): void {
-    const { clock, log } = this.#around;
+    const { clock, log, metrics } = this.#around;
     const fields = {
       "round-tripper-name": "ROUND_TRIPPER_RAFT_MESSAGE",
       "remote-peer-id": idText(this.#peer),
@@ -73,6 +83,7 @@ export class Prober {
         log.warn("prober detected unhealthy status", { ...fields, error: failure });
       }
     } else {
+      metrics.of(this.#peer).roundTripSeconds.observe(roundTripMs / 1000);
       const driftMs = Math.abs(clock.wallMs() - roundTripMs / 2 - theirMs);
       if (driftMs > CLOCK_DRIFT_MS && mayWarn) {
         this.#warnedMs = nowMs;

@@ -1,14 +1,21 @@
 /** Bodies that are small by their nature, requests' and answers', read whole under a limit of size and of silence. */
 import type { IncomingMessage } from "node:http";
-import { LINK_TIMEOUT_MS, SMALL_BODY_BYTES } from "./limits.ts";
+import { SMALL_BODY_BYTES } from "./limits.ts";
 
 export type BodyProblem = "too large" | "cut off";
+
+export interface BodyLimits {
+  /** The longest that nothing may come. */
+  readonly silenceMs: number;
+  /** Default SMALL_BODY_BYTES. */
+  readonly sizeBytes?: number;
+}
 
 /** `done` is called once, with null if the body was too large or never came to an end. The rest of it is not read. */
 export function readSmallBody(
   message: IncomingMessage,
+  { silenceMs, sizeBytes = SMALL_BODY_BYTES }: BodyLimits,
   done: (body: Buffer | null, problem: BodyProblem | null) => void,
-  limitBytes: number = SMALL_BODY_BYTES,
 ): void {
   const { socket } = message;
   const chunks: Buffer[] = [];
@@ -25,11 +32,11 @@ export function readSmallBody(
   const silent = (): void => {
     message.destroy();
   };
-  socket.setTimeout(LINK_TIMEOUT_MS, silent);
+  socket.setTimeout(silenceMs, silent);
   message.on("data", (chunk: Buffer) => {
     if (isDone) return;
     length += chunk.length;
-    if (length <= limitBytes) chunks.push(chunk);
+    if (length <= sizeBytes) chunks.push(chunk);
     else finish(null, "too large");
   });
   message.on("end", () => finish(Buffer.concat(chunks), null));

@@ -12,10 +12,11 @@ import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import { crc32c } from "@quorate/crc32c";
 import { idText } from "@quorate/membership";
-import { MalformedMessage, type Message, MessageType, messageTypeName } from "@quorate/raft";
+import { MalformedMessage, type Message, MessageType, messageSizeBytes, messageTypeName, NO_NODE } from "@quorate/raft";
 import type { Timer } from "@quorate/world";
 import { type HttpResponse, text } from "../http/endpoints.ts";
-import { INCOMING_SNAPSHOTS, LINK_TIMEOUT_MS, SNAPSHOT_ENVELOPE_BYTES } from "./limits.ts";
+import { UNKNOWN_SNAPSHOT_SENDER } from "../metrics/peer-metrics.ts";
+import { INCOMING_SNAPSHOTS, SNAPSHOT_ENVELOPE_BYTES } from "./limits.ts";
 import { MessageDecoder } from "./message-frames.ts";
 import type { PeerSurroundings } from "./peer-surroundings.ts";
 import { FrameTooLarge } from "./received-bytes.ts";
@@ -47,45 +48,61 @@ export class SnapshotReceiver {
 
   /** Resolves with what to answer; the body may not have been read to its end then. */
   async receive(request: IncomingMessage): Promise<HttpResponse> {
-    if (this.#count >= INCOMING_SNAPSHOTS) return text(503, "too many snapshots are being received\n");
+    const { metrics } = this.#around;
+    if (this.#count >= INCOMING_SNAPSHOTS) {
+      metrics.snapshotsFrom(UNKNOWN_SNAPSHOT_SENDER).failures.add();
+      return text(503, "too many snapshots are being received\n");
+    }
     this.#count++;
     const body = new Body(request, this.#around);
     try {
-      return await this.#receive(body);
+      return await this.#receive(body, request.socket.remoteAddress);
     } finally {
       body.done();
       this.#count--;
     }
   }
 
-  async #receive(body: Body): Promise<HttpResponse> {
-    const { log, local } = this.#around;
-    const warn = (line: string, message: Message | null, error: string): void =>
-      log.warn(line, {
-        "local-member-id": idText(local.memberId),
-        "remote-snapshot-sender-id": idText(message?.from ?? 0n),
-        ...(message === null ? {} : { "incoming-snapshot-index": message.snapshot?.metadata.index ?? 0 }),
-        error,
-      });
+  async #receive(body: Body, address: string | undefined): Promise<HttpResponse> {
+    const { clock, metrics } = this.#around;
+    const startedMs = clock.monotonicMs();
     const decoder = new MessageDecoder(SNAPSHOT_ENVELOPE_BYTES);
     let message: Message;
     try {
       message = await envelopeOf(body, decoder);
     } catch (error) {
       if (!isBadInput(error)) throw error;
-      warn("failed to decode Raft message", null, error.message);
+      this.#warn("failed to decode Raft message", null, error.message);
+      metrics.receiveFailures(address).add();
+      metrics.snapshotsFrom(idText(NO_NODE)).failures.add();
       return text(400, `failed to decode raft message (${error.message})\n`);
     }
+    metrics.receivedBytes(message.from).add(messageSizeBytes(message));
+    const series = metrics.snapshotsFrom(idText(message.from));
+    series.inFlight.value++;
+    const answer = await this.#receiveFile(message, body, decoder);
+    series.inFlight.value--;
+    if (answer.status === 204) {
+      series.successes.add();
+      series.seconds.observe((clock.monotonicMs() - startedMs) / 1000);
+    } else {
+      series.failures.add();
+    }
+    return answer;
+  }
+
+  async #receiveFile(message: Message, body: Body, decoder: MessageDecoder): Promise<HttpResponse> {
+    const { log, metrics } = this.#around;
     const { snapshot } = message;
     if (message.type !== MessageType.Snap || snapshot === null || snapshot.metadata.index === 0) {
-      warn("unexpected Raft message type", message, messageTypeName(message.type));
+      this.#warn("unexpected Raft message type", message, messageTypeName(message.type));
       return text(400, "wrong raft message type\n");
     }
     const refusal = this.#options.check(message);
     if (refusal !== null) return refusal;
     const { index } = snapshot.metadata;
     if (this.#indexes.has(index)) {
-      warn("failed to save incoming database snapshot", message, "it is being received already");
+      this.#warn("failed to save incoming database snapshot", message, "it is being received already");
       return text(500, "failed to save KV snapshot (it is being received already)\n");
     }
     this.#indexes.add(index);
@@ -97,18 +114,28 @@ export class SnapshotReceiver {
         saved = await this.#save(body, decoder.takeRest(), index);
       } catch (error) {
         if (!(error instanceof Error)) throw error;
-        warn("failed to save incoming database snapshot", message, error.message);
+        this.#warn("failed to save incoming database snapshot", message, error.message);
         return text(500, `failed to save KV snapshot (${error.message})\n`);
       }
+      metrics.receivedBytes(message.from).add(saved.sizeBytes);
       const sizeFields = { ...fields, "incoming-snapshot-size-bytes": saved.sizeBytes };
       log.info("received and saved database snapshot", sizeFields);
       const problem = await new Promise<Error | null>((resolve) => this.#options.take(message, saved.path, resolve));
       if (problem === null) return { status: 204, headers: {}, body: "" };
-      warn("failed to process Raft message", message, problem.message);
+      this.#warn("failed to process Raft message", message, problem.message);
       return text(500, `failed to process raft message (${problem.message})\n`);
     } finally {
       this.#indexes.delete(index);
     }
+  }
+
+  #warn(line: string, message: Message | null, error: string): void {
+    this.#around.log.warn(line, {
+      "local-member-id": idText(this.#around.local.memberId),
+      "remote-snapshot-sender-id": idText(message?.from ?? NO_NODE),
+      ...(message === null ? {} : { "incoming-snapshot-index": message.snapshot?.metadata.index ?? 0 }),
+      error,
+    });
   }
 
   async #save(
@@ -147,7 +174,7 @@ export class SnapshotReceiver {
   }
 }
 
-/** The bytes of a request as they come, with their checksum; waits LINK_TIMEOUT_MS for the next, and no longer. */
+/** The bytes of a request as they come, with their checksum; waits the read timeout for the next, and no longer. */
 class Body {
   readonly #request: IncomingMessage;
   readonly #around: PeerSurroundings;
@@ -162,14 +189,15 @@ class Body {
     this.#request = request;
     this.#around = around;
     this.#chunks = request.iterator({ destroyOnReturn: false });
+    const { readMs } = around.timeouts;
     this.#watch = () => {
-      this.#timer = around.timers.after(LINK_TIMEOUT_MS / 5, this.#watch);
+      this.#timer = around.timers.after(readMs / 5, this.#watch);
       const waitsSinceMs = this.#waitsSinceMs;
-      if (waitsSinceMs !== null && around.clock.monotonicMs() - waitsSinceMs > LINK_TIMEOUT_MS) {
+      if (waitsSinceMs !== null && around.clock.monotonicMs() - waitsSinceMs > readMs) {
         request.destroy(new Error("i/o timeout"));
       }
     };
-    this.#timer = around.timers.after(LINK_TIMEOUT_MS / 5, this.#watch);
+    this.#timer = around.timers.after(readMs / 5, this.#watch);
   }
 
   /** null: the end. Throws BrokenBody when the connection breaks or stalls before. */

@@ -14,8 +14,9 @@ import { idText } from "@quorate/membership";
 import type { Message, NodeId } from "@quorate/raft";
 import type { Timer } from "@quorate/world";
 import type { ServiceUrl } from "../config/urls.ts";
+import type { PeerSeries } from "../metrics/peer-metrics.ts";
 import { headerOf, requestHeaders } from "./compatibility.ts";
-import { LINK_TIMEOUT_MS, OUTGOING_SNAPSHOTS, SNAPSHOT_ANSWER_MS, SNAPSHOT_CHUNK_BYTES } from "./limits.ts";
+import { OUTGOING_SNAPSHOTS, SNAPSHOT_ANSWER_MS, SNAPSHOT_CHUNK_BYTES } from "./limits.ts";
 import { encodeFrame } from "./message-frames.ts";
 import type { Peer } from "./peer.ts";
 import type { OutgoingSnapshot } from "./peer-network.ts";
@@ -34,14 +35,16 @@ export class SnapshotSender {
   }
 
   send(message: Message, peer: Peer): void {
-    const { news, log } = this.#around;
+    const { news, log, metrics } = this.#around;
     const { to } = message;
+    const { failures } = metrics.of(to).snapshots;
     if (this.#slots.has(to)) {
       log.debug("snapshot is being sent already", { "remote-peer-id": idText(to) });
       return;
     }
     if (this.#slots.size >= OUTGOING_SNAPSHOTS) {
       log.warn("too many snapshots are being sent", { "remote-peer-id": idText(to) });
+      failures.add();
       news.snapshotEnded(to, "failed");
       return;
     }
@@ -52,6 +55,7 @@ export class SnapshotSender {
     };
     news.openSnapshot(message, (error, snapshot) => {
       if (snapshot === null) {
+        failures.add();
         log.warn("failed to open a database snapshot to send", { "remote-peer-id": idText(to), error });
         if (this.#slots.get(to) === slot) news.snapshotEnded(to, "failed");
         free();
@@ -84,6 +88,9 @@ class Transfer {
   readonly #peer: Peer;
   readonly #around: PeerSurroundings;
   readonly #ended: () => void;
+  readonly #series: PeerSeries;
+  readonly #envelope: Buffer;
+  readonly #startedMs: number;
   readonly #url: ServiceUrl;
   readonly #request: ClientRequest;
   readonly #file: ReturnType<typeof createReadStream>;
@@ -98,7 +105,11 @@ class Transfer {
     this.#peer = peer;
     this.#around = around;
     this.#ended = ended;
-    this.#movedMs = around.clock.monotonicMs();
+    this.#series = around.metrics.of(snapshot.message.to);
+    this.#series.snapshots.inFlight.value++;
+    this.#envelope = encodeFrame(snapshot.message);
+    this.#startedMs = around.clock.monotonicMs();
+    this.#movedMs = this.#startedMs;
     around.log.info("sending database snapshot", this.#fields());
     this.#url = peer.picker.pick();
     this.#request = around.dialer.request(this.#url, {
@@ -114,7 +125,7 @@ class Transfer {
     this.#request.on("error", (error) => this.finish(error.message));
     this.#request.on("close", () => this.finish("connection closed"));
     this.#request.on("response", (response) => {
-      readSmallBody(response, (body) => {
+      readSmallBody(response, { silenceMs: around.timeouts.readMs }, (body) => {
         const clusterId = headerOf(response.headers, "x-etcd-cluster-id");
         const text = body?.toString("utf8").trimEnd() ?? "";
         this.finish(this.#peer.pipeline.problemOf(response.statusCode ?? 0, text, clusterId));
@@ -122,12 +133,13 @@ class Transfer {
     });
     this.#file = createReadStream(snapshot.path, { highWaterMark: SNAPSHOT_CHUNK_BYTES });
     this.#file.on("error", (error) => this.finish(error.message));
-    this.#upload(encodeFrame(snapshot.message));
+    this.#upload();
     this.#watch();
   }
 
-  #upload(envelope: Buffer): void {
+  #upload(): void {
     const request = this.#request;
+    const envelope = this.#envelope;
     let checksum = crc32c(envelope);
     let sentBytes = 0;
     request.write(envelope);
@@ -154,8 +166,9 @@ class Transfer {
 
   /** The other side may take long to sync what it got, but not to take what we send. */
   #watch(): void {
-    this.#stalls = this.#around.timers.after(LINK_TIMEOUT_MS, () => {
-      const limitMs = this.#isSent ? SNAPSHOT_ANSWER_MS : 6 * LINK_TIMEOUT_MS;
+    const { writeMs } = this.#around.timeouts;
+    this.#stalls = this.#around.timers.after(writeMs, () => {
+      const limitMs = this.#isSent ? SNAPSHOT_ANSWER_MS : 6 * writeMs;
       if (this.#around.clock.monotonicMs() - this.#movedMs > limitMs) this.finish("i/o timeout");
       else this.#watch();
     });
@@ -166,6 +179,7 @@ class Transfer {
     if (this.#isFinished) return;
     this.#isFinished = true;
     this.#ended();
+    this.#count(problem === null);
     const { log, news } = this.#around;
     const { to } = this.#snapshot.message;
     this.#stalls?.cancel();
@@ -182,6 +196,19 @@ class Transfer {
       this.#peer.status.deactivate("post sendMsgSnap", problem);
       news.unreachable(to);
       news.snapshotEnded(to, "failed");
+    }
+  }
+
+  #count(isSent: boolean): void {
+    const { snapshots, sentBytes, sendFailures } = this.#series;
+    snapshots.inFlight.value--;
+    if (isSent) {
+      snapshots.successes.add();
+      snapshots.seconds.observe((this.#around.clock.monotonicMs() - this.#startedMs) / 1000);
+      sentBytes.add(this.#envelope.length + this.#snapshot.sizeBytes);
+    } else {
+      snapshots.failures.add();
+      sendFailures.add();
     }
   }
 

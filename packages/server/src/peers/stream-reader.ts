@@ -2,7 +2,7 @@
  * One of the two streams from a member, seen from us who read: we dial it, and its messages are the body of an answer
  * that never ends.
  *
- *   dialling ──200──▶ reading ── end, error, 5 s of silence, a malformed frame ──▶ waiting ── 100 ms ──▶ dialling
+ *   dialling ──200──▶ reading ── end, error, silence, a malformed frame ──▶ waiting ── 100 ms ──▶ dialling
  *       └── refused, unreachable: next URL of the member ──────────────────────────▶ waiting
  *
  * 410 says for good that we were removed from the cluster; nothing else does.
@@ -12,9 +12,10 @@ import { idText } from "@quorate/membership";
 import { MalformedMessage, type NodeId } from "@quorate/raft";
 import type { Timer } from "@quorate/world";
 import type { ServiceUrl } from "../config/urls.ts";
+import type { Counter } from "../metrics/exposition.ts";
 import { AppendDecoder, MalformedFrame } from "./append-frames.ts";
 import { headerOf, requestHeaders, servesStreams } from "./compatibility.ts";
-import { DIAL_INTERVAL_MS, LINK_TIMEOUT_MS } from "./limits.ts";
+import { DIAL_INTERVAL_MS } from "./limits.ts";
 import { type FrameDecoder, isLinkHeartbeat, MessageDecoder } from "./message-frames.ts";
 import type { PeerStatus } from "./peer-status.ts";
 import type { PeerSurroundings } from "./peer-surroundings.ts";
@@ -34,6 +35,7 @@ export class StreamReader {
   readonly #around: PeerSurroundings;
   readonly #status: PeerStatus;
   readonly #picker: UrlPicker;
+  readonly #receivedBytes: Counter;
   #request: ClientRequest | null = null;
   #retry: Timer | null = null;
   #silence: Timer | null = null;
@@ -49,6 +51,7 @@ export class StreamReader {
     this.#around = around;
     this.#status = status;
     this.#picker = picker;
+    this.#receivedBytes = around.metrics.receivedBytes(peer);
     this.#retryLater();
   }
 
@@ -108,17 +111,18 @@ export class StreamReader {
       else this.#refused(request, url, response);
     });
     request.end();
-    this.#watchSilence(request, url, LINK_TIMEOUT_MS);
+    this.#watchSilence(request, url, this.#around.timeouts.readMs);
   }
 
   #watchSilence(request: ClientRequest, url: ServiceUrl, afterMs: number): void {
+    const { readMs } = this.#around.timeouts;
     this.#silence?.cancel();
     this.#silence = this.#around.timers.after(afterMs, () => {
       const silentMs = this.#around.clock.monotonicMs() - this.#heardMs;
       const isConnecting = request.socket === null || request.socket.connecting;
-      if (isConnecting || silentMs < LINK_TIMEOUT_MS) {
+      if (isConnecting || silentMs < readMs) {
         // The dialer limits how long a connection may take.
-        this.#watchSilence(request, url, isConnecting ? LINK_TIMEOUT_MS : LINK_TIMEOUT_MS - silentMs);
+        this.#watchSilence(request, url, isConnecting ? readMs : readMs - silentMs);
       } else {
         request.destroy(new Error("i/o timeout"));
       }
@@ -141,6 +145,7 @@ export class StreamReader {
     };
     response.on("data", (chunk: Buffer) => {
       this.#heardMs = clock.monotonicMs();
+      this.#receivedBytes.add(chunk.length);
       decoder.push(chunk);
       const problem = this.#deliver(decoder, request);
       if (problem !== null) this.#endOf(request, problem);
@@ -169,7 +174,7 @@ export class StreamReader {
 
   #refused(request: ClientRequest, url: ServiceUrl, response: IncomingMessage): void {
     const { local, log, news } = this.#around;
-    readSmallBody(response, (body) => {
+    readSmallBody(response, { silenceMs: this.#around.timeouts.readMs }, (body) => {
       const text = body?.toString("utf8").trimEnd() ?? "";
       if (this.#request !== request) return;
       switch (response.statusCode) {

@@ -13,13 +13,8 @@
 import type { ServerResponse } from "node:http";
 import { idText } from "@quorate/membership";
 import { type Message, messageSizeBytes, type NodeId } from "@quorate/raft";
-import {
-  LINK_TIMEOUT_MS,
-  STREAM_BACKLOG_BYTES,
-  STREAM_QUEUE_BYTES,
-  STREAM_QUEUE_MESSAGES,
-  STREAM_WRITE_BYTES,
-} from "./limits.ts";
+import type { PeerSeries } from "../metrics/peer-metrics.ts";
+import { STREAM_BACKLOG_BYTES, STREAM_QUEUE_BYTES, STREAM_QUEUE_MESSAGES, STREAM_WRITE_BYTES } from "./limits.ts";
 import type { FrameEncoder } from "./message-frames.ts";
 import type { PeerStatus } from "./peer-status.ts";
 import type { PeerSurroundings } from "./peer-surroundings.ts";
@@ -31,6 +26,7 @@ export class StreamWriter {
   readonly #peer: NodeId;
   readonly #around: PeerSurroundings;
   readonly #status: PeerStatus;
+  readonly #series: PeerSeries;
   readonly #makeEncoder: () => FrameEncoder;
   #response: ServerResponse | null = null;
   #encoder: FrameEncoder;
@@ -58,6 +54,7 @@ export class StreamWriter {
     this.#peer = peer;
     this.#around = around;
     this.#status = status;
+    this.#series = around.metrics.of(peer);
     this.#makeEncoder = makeEncoder;
     this.#encoder = makeEncoder();
   }
@@ -104,20 +101,23 @@ export class StreamWriter {
     }
   }
 
-  /** Called every LINK_HEARTBEAT_MS. */
+  /** Called every so often, so that the reader hears of us in time. */
   heartbeat(): void {
     const response = this.#response;
-    if (response === null) return;
-    // A large write needs longer than a small one.
-    const limitMs = LINK_TIMEOUT_MS * Math.max(1, Math.ceil(this.#pendingBytes / STREAM_BACKLOG_BYTES));
-    if (this.#pending.length > 0 && this.#around.clock.monotonicMs() - this.#tookMs > limitMs) {
-      this.#lost(response, "i/o timeout");
-    } else if (this.#pending.length === 0) {
-      const { linkHeartbeat } = this.#encoder;
-      const into = Buffer.allocUnsafe(CHUNK_HEAD_BYTES + linkHeartbeat.length + CHUNK_END_BYTES);
-      linkHeartbeat.copy(into, CHUNK_HEAD_BYTES);
-      this.#write(response, chunkOf(into, CHUNK_HEAD_BYTES + linkHeartbeat.length));
-    }
+    if (response === null || this.#pending.length > 0) return;
+    const { linkHeartbeat } = this.#encoder;
+    const into = Buffer.allocUnsafe(CHUNK_HEAD_BYTES + linkHeartbeat.length + CHUNK_END_BYTES);
+    linkHeartbeat.copy(into, CHUNK_HEAD_BYTES);
+    this.#write(response, chunkOf(into, CHUNK_HEAD_BYTES + linkHeartbeat.length));
+  }
+
+  /** Called every so often. A large write may take longer than a small one. */
+  cutIfStalled(): void {
+    const response = this.#response;
+    if (response === null || this.#pending.length === 0) return;
+    const { clock, timeouts } = this.#around;
+    const limitMs = timeouts.writeMs * Math.max(1, Math.ceil(this.#pendingBytes / STREAM_BACKLOG_BYTES));
+    if (clock.monotonicMs() - this.#tookMs > limitMs) this.#lost(response, "i/o timeout");
   }
 
   /** Closes the connection, if there is one, and loses what was queued. */
@@ -163,13 +163,16 @@ export class StreamWriter {
   }
 
   #written(): void {
-    this.#pendingBytes -= this.#pending.shift()!;
+    const chunkBytes = this.#pending.shift()!;
+    this.#pendingBytes -= chunkBytes;
+    this.#series.sentBytes.add(chunkBytes - CHUNK_HEAD_BYTES - CHUNK_END_BYTES);
     this.#tookMs = this.#around.clock.monotonicMs();
     if (this.#head < this.#messages.length) this.flush();
   }
 
   #lost(response: ServerResponse, reason: string): void {
     if (this.#response !== response) return;
+    this.#series.sendFailures.add();
     this.#status.deactivate(`write ${this.#kind}`, reason);
     this.#around.log.warn("lost TCP streaming connection with remote peer", { ...this.#fields(), error: reason });
     this.#detach(response);

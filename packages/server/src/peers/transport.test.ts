@@ -419,6 +419,65 @@ test("a member that stops reading is cut off, and its memory with it", async () 
   await closed;
 });
 
+/** The transport's milliseconds until something is logged. */
+async function msUntil(node: PeerNode, speed: number, message: string): Promise<number> {
+  const startedMs = performance.now();
+  await node.until(message, () => node.logged(message).length > 0);
+  return (performance.now() - startedMs) * speed;
+}
+
+test("how long a stream may be silent is the read timeout, and three heartbeats come in it", async () => {
+  const speed = 50;
+  const a = await start({ id: 1n, speed, readTimeoutMs: 15_000 });
+  a.meet({ id: 2n, url: "http://127.0.0.1:1" });
+  const mute = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.write("HTTP/1.1 200 OK\r\nX-Server-Version: 3.7.1\r\nTransfer-Encoding: chunked\r\n\r\n");
+  });
+  mute.listen(0, "127.0.0.1");
+  await once(mute, "listening");
+  a.meet({ id: 3n, url: `http://127.0.0.1:${(mute.address() as AddressInfo).port}` });
+  const silentMs = await msUntil(a, speed, "lost TCP streaming connection with remote peer");
+  // With five seconds it would have been over in seven, half of what is asked for here.
+  assert.ok(silentMs > 14_000, `${silentMs} ms`);
+  a.transport.removePeer(3n);
+  mute.close();
+
+  const socket = await deafDialler(a, "msgapp");
+  const heardMs: number[] = [];
+  const head = once(socket, "data");
+  socket.resume();
+  await head;
+  await new Promise<void>((resolve) => {
+    socket.on("data", () => {
+      if (heardMs.push(performance.now() * speed) === 4) resolve();
+    });
+  });
+  const betweenMs = (heardMs[3]! - heardMs[0]!) / 3;
+  assert.ok(betweenMs > 4000, `a heartbeat each ${betweenMs} ms`);
+  socket.destroy();
+});
+
+test("how long a write may get nowhere is the write timeout, whatever the read timeout is", async () => {
+  const speed = 50;
+  const proposal = new Message(MessageType.Prop, 2n, 1n);
+  proposal.entries = [entry(0, Buffer.alloc(8 * 1024 * 1024))];
+  const cutAfterMs = async (timeouts: Partial<PeerNodeOptions>): Promise<number> => {
+    const a = await start({ id: 1n, speed, ...timeouts });
+    a.meet({ id: 2n, url: "http://127.0.0.1:1" });
+    const socket = await deafDialler(a, "message");
+    a.send(proposal);
+    const tookMs = await msUntil(a, speed, "lost TCP streaming connection with remote peer");
+    socket.destroy();
+    return tookMs;
+  };
+  // What is under way is four times the backlog, and may take as much longer.
+  const patientMs = await cutAfterMs({ writeTimeoutMs: 10_000 });
+  assert.ok(patientMs > 40_000, `${patientMs} ms`);
+  const impatientMs = await cutAfterMs({ readTimeoutMs: 600_000 });
+  assert.ok(impatientMs > 20_000 && impatientMs < 180_000, `${impatientMs} ms`);
+});
+
 test("a snapshot that stalls is cut off and leaves no file, and costs its slot no longer", async () => {
   const b = await start({ id: 2n, ...HASTE });
   const port = Number(new URL(b.url).port);

@@ -25,13 +25,15 @@ import {
   ProposalDropped,
   UnknownPeer,
 } from "@quorate/raft";
-import type { Clock, Log, Timer, Timers } from "@quorate/world";
+import type { Clock, Log, Timers } from "@quorate/world";
 import { parseUrls, type ServiceUrl } from "../config/urls.ts";
+import type { PeerMetrics } from "../metrics/peer-metrics.ts";
 import type { Credentials } from "../tls/credentials.ts";
+import { Intervals } from "../world/intervals.ts";
 import { EncodedEntries } from "./append-frames.ts";
 import type { LocalIdentity } from "./compatibility.ts";
 import { Dialer } from "./dialer.ts";
-import { LINK_HEARTBEAT_MS, REMOTES } from "./limits.ts";
+import { type LinkTimeouts, linkHeartbeatMs, REMOTES } from "./limits.ts";
 import { Peer, Remote } from "./peer.ts";
 import { answerTo, PeerHandler } from "./peer-handler.ts";
 import type { OutgoingSnapshot, PeerNetwork, PeerNetworkOwner } from "./peer-network.ts";
@@ -48,7 +50,9 @@ export interface PeerTransportOptions extends LocalIdentity {
   readonly timers: Timers;
   readonly clock: Clock;
   readonly log: Log;
+  readonly metrics: PeerMetrics;
   readonly electionTimeoutMs: number;
+  readonly timeouts: LinkTimeouts;
   /** For members at https URLs. */
   readonly tls: Credentials;
   /** Where snapshots arrive; exists when the first does. */
@@ -73,7 +77,7 @@ export class PeerTransport implements PeerNetwork, PeerNews {
   /** The same, to walk through once a turn. */
   #peerList: readonly Peer[] = [];
   readonly #remotes = new Map<NodeId, Remote>();
-  #heartbeat: Timer;
+  readonly #intervals: Intervals;
   #isStopped = false;
   #isRemovalTold = false;
 
@@ -83,7 +87,8 @@ export class PeerTransport implements PeerNetwork, PeerNews {
   #isTelling = false;
 
   constructor(options: PeerTransportOptions) {
-    const { owner, requests, timers, clock, log, electionTimeoutMs, tls, snapshotDirectory } = options;
+    const { owner, requests, timers, clock, log, metrics, electionTimeoutMs, timeouts, tls, snapshotDirectory } =
+      options;
     this.#owner = owner;
     this.#around = {
       timers,
@@ -91,6 +96,8 @@ export class PeerTransport implements PeerNetwork, PeerNews {
       log,
       local: options,
       dialer: new Dialer(tls, electionTimeoutMs, timers),
+      timeouts,
+      metrics,
       news: this,
     };
     this.#snapshots = new SnapshotSender(this.#around);
@@ -106,11 +113,13 @@ export class PeerTransport implements PeerNetwork, PeerNews {
       attach: (id: NodeId, kind: StreamKind, response: ServerResponse) => this.#attach(id, kind, response),
     };
     this.#handler = new PeerHandler(this.#around, streams, requests, receiver);
-    const beat = (): void => {
-      this.#heartbeat = timers.after(LINK_HEARTBEAT_MS, beat);
+    this.#intervals = new Intervals(timers);
+    this.#intervals.every(linkHeartbeatMs(timeouts), () => {
       for (const peer of this.#peerList) peer.heartbeat();
-    };
-    this.#heartbeat = timers.after(LINK_HEARTBEAT_MS, beat);
+    });
+    this.#intervals.every(timeouts.writeMs / 3, () => {
+      for (const peer of this.#peerList) peer.cutStalled();
+    });
   }
 
   /** A request at the peer port, for the listener. */
@@ -211,7 +220,7 @@ export class PeerTransport implements PeerNetwork, PeerNews {
   stop(): void {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#heartbeat.cancel();
+    this.#intervals.stop();
     this.#snapshots.cancel(null);
     for (const peer of this.#peers.values()) peer.stop();
     for (const remote of this.#remotes.values()) remote.stop();

@@ -1,4 +1,4 @@
-/** What a learner serves, and what `hasleader` asks for. */
+/** What a learner serves, what a client may call itself, and what `hasleader` asks for. */
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { test } from "node:test";
@@ -110,6 +110,17 @@ test("without a leader, calls that ask for one are refused at once and others wa
   assert.equal(follower.send(RANGE, RangeRequest, local, falsely).status!.code, 0, "the value is exactly true");
   assert.equal(follower.send(RANGE, RangeRequest, local).status!.code, 0);
   assert.equal(follower.openStream(WATCH).call.status, null);
+});
+
+test("a client whose version is no text is refused, unary and stream, on the leader and elsewhere", async () => {
+  const cluster = await SimulatedCluster.serving(3);
+  const invalid = { code: 3, message: "etcdserver: invalid client api version" };
+  const metadata = { "client-api-version": "3.\xff" };
+  for (const machine of cluster.machines) {
+    const read = machine.send(RANGE, RangeRequest, { ...a, serializable: true }, new FakeCall(RANGE, metadata));
+    assert.deepEqual(read.status, invalid);
+    assert.deepEqual(machine.openStream(WATCH, new FakeCall(WATCH, metadata)).call.status, invalid);
+  }
 });
 
 // covers: WT-18

@@ -1,8 +1,9 @@
 /**
- * What stands before every method: which calls a learner serves, what `hasleader: true` asks for (semantics §2.1, §11.5),
- * and who may call it. One place, so that no method can forget it; a leader's calls pass by one comparison.
+ * What stands before every method: which calls a learner serves, who the client says it is, what `hasleader: true` asks for
+ * (semantics §2.1, §11.5), and who may call it. One place, so that no method can forget it; a leader's calls pass by one
+ * comparison and one count.
  *
- *   call ─▶ learner? ─▶ requires a leader and none is known? ─▶ gate.ts: may the caller? ─▶ the method
+ *   call ─▶ learner? ─▶ client's version is text? ─▶ requires a leader and none is known? ─▶ gate.ts: may the caller? ─▶ method
  *                                 └ a stream that goes on ─▶ watched: three election timeouts without a leader end it
  *
  * Order and texts are etcd's.
@@ -13,6 +14,7 @@ import { NO_NODE } from "@quorate/raft";
 import type { Method, ServerCall, StreamHandler } from "@quorate/rpc";
 import { failWith } from "../answer.ts";
 import type { Member } from "../member/member.ts";
+import { type CallType, type ClientRequestCounter, ClientVersions } from "./client-versions.ts";
 import { Gate } from "./gate.ts";
 import { LeaderMonitor } from "./leader-monitor.ts";
 
@@ -21,9 +23,18 @@ const RANGE = "/etcdserverpb.KV/Range";
 const SNAPSHOT = "/etcdserverpb.Maintenance/Snapshot";
 const REQUIRE_LEADER = "hasleader";
 
+export interface AdmissionOptions {
+  /** Where calls are counted, by the version their client tells. */
+  readonly clientRequests: ClientRequestCounter;
+}
+
 /** The methods, behind the gate. */
-export function admitted(member: Member, methods: readonly [string, Method][]): [string, Method][] {
-  const admission = new Admission(member);
+export function admitted(
+  member: Member,
+  options: AdmissionOptions,
+  methods: readonly [string, Method][],
+): [string, Method][] {
+  const admission = new Admission(member, options);
   const gate = new Gate(member);
   return methods.map(([path, method]) => [path, admission.guard(path, gate.guard(path, method))]);
 }
@@ -31,10 +42,12 @@ export function admitted(member: Member, methods: readonly [string, Method][]): 
 class Admission {
   readonly #member: Member;
   readonly #monitor: LeaderMonitor;
+  readonly #clients: ClientVersions;
   readonly #range = new RangeView();
 
-  constructor(member: Member) {
+  constructor(member: Member, { clientRequests }: AdmissionOptions) {
     this.#member = member;
+    this.#clients = new ClientVersions(clientRequests);
     this.#monitor = new LeaderMonitor(member);
   }
 
@@ -64,12 +77,12 @@ class Admission {
   /** Hot. Who leads is no learner and has a leader. */
   #admitsUnary(path: string, call: ServerCall, buffer: Uint8Array, start: number, end: number): boolean {
     const member = this.#member;
-    if (member.isLeader) return true;
+    if (member.isLeader) return this.#isCounted(call, "unary");
     if (member.isLearner && path !== STATUS && !(path === RANGE && this.#isSerializable(buffer, start, end))) {
       failWith(call, "NotSupportedForLearner");
       return false;
     }
-    return this.#hasLeader(call);
+    return this.#isCounted(call, "unary") && this.#hasLeader(call);
   }
 
   #admitsStream(path: string, call: ServerCall): boolean {
@@ -77,9 +90,15 @@ class Admission {
       failWith(call, "NotSupportedForLearner");
       return false;
     }
-    if (!this.#hasLeader(call)) return false;
+    if (!this.#isCounted(call, "stream") || !this.#hasLeader(call)) return false;
     if (requiresLeader(call)) this.#monitor.watch(call);
     return true;
+  }
+
+  #isCounted(call: ServerCall, type: CallType): boolean {
+    const isText = this.#clients.admits(call, type);
+    if (!isText) failWith(call, "InvalidClientApiVersion");
+    return isText;
   }
 
   #hasLeader(call: ServerCall): boolean {

@@ -1,7 +1,7 @@
 /** Every method a member answers, by path. What later versions bring answers Unimplemented, as a method nobody knows does. */
 import type { Method } from "@quorate/rpc";
 import type { Member } from "../member/member.ts";
-import { admitted } from "./admission.ts";
+import { type AdmissionOptions, admitted } from "./admission.ts";
 import { authMethods } from "./auth.ts";
 import { type ClusterServiceOptions, clusterMethods } from "./cluster.ts";
 import { healthMethods } from "./health.ts";
@@ -11,10 +11,10 @@ import { maintenanceMethods } from "./maintenance.ts";
 import { watchMethods } from "./watch.ts";
 
 /** What services need besides the member. */
-export interface ServiceOptions extends ClusterServiceOptions, LeaseServiceOptions {}
+export interface ServiceOptions extends AdmissionOptions, ClusterServiceOptions, LeaseServiceOptions {}
 
 export function allMethods(member: Member, options: ServiceOptions): [string, Method][] {
-  return admitted(member, [
+  return admitted(member, options, [
     ...kvMethods(member),
     ...watchMethods(member),
     ...leaseMethods(member, options),

@@ -5,6 +5,7 @@ import { AlarmAction, AlarmType, errors, methodsByPath, PermissionType } from "@
 import * as messages from "@quorate/api/messages";
 import { Access } from "@quorate/auth";
 import fc from "fast-check";
+import { Counter } from "../metrics/exposition.ts";
 import type { FakeCall } from "../testing/fake-call.ts";
 import { SimulatedMember } from "../testing/simulated-member.ts";
 import { callWith, Users } from "../testing/users.ts";
@@ -184,7 +185,8 @@ test("every method lets those in whom the table names, and nobody else", async (
 });
 
 function methodsOf(simulated: SimulatedMember): ReturnType<typeof allMethods> {
-  return allMethods(simulated.member, { ...simulated.config, leaderLink: NO_LEADER_LINK });
+  const options = { ...simulated.config, leaderLink: NO_LEADER_LINK, clientRequests: () => new Counter() };
+  return allMethods(simulated.member, options);
 }
 
 function isServed(simulated: SimulatedMember, path: string): boolean {

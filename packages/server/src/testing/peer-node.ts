@@ -9,6 +9,8 @@ import type { Message, NodeId } from "@quorate/raft";
 import type { Clock, Log, LogFields, LogLevel, Timers } from "@quorate/world";
 import { parseUrls } from "../config/urls.ts";
 import { Listener } from "../http/listener.ts";
+import { MetricsRegistry } from "../metrics/exposition.ts";
+import { PeerMetrics } from "../metrics/peer-metrics.ts";
 import type { OutgoingSnapshot } from "../peers/peer-network.ts";
 import type { PeerRequests } from "../peers/peer-requests.ts";
 import { PeerTransport } from "../peers/transport.ts";
@@ -26,6 +28,9 @@ export interface PeerNodeOptions {
   readonly serverVersion?: string;
   readonly tls?: Credentials;
   readonly requests?: Partial<PeerRequests>;
+  /** Both 5 s if not given, as etcd's. */
+  readonly readTimeoutMs?: number;
+  readonly writeTimeoutMs?: number;
   /** How many of the transport's milliseconds one of ours is, so that nobody has to wait for its limits. Default 1. */
   readonly speed?: number;
 }
@@ -52,9 +57,13 @@ export class PeerNode {
   refusal: Error | null = null;
   /** What a received snapshot is answered with. */
   snapshotProblem: Error | null = null;
+  /** Called when a snapshot has arrived, before it is answered. */
+  onSnapshot: () => void = () => {};
   snapshot: (message: Message) => OutgoingSnapshot = () => {
     throw new Error("no snapshot was expected");
   };
+  /** Its peers' series are in here. */
+  readonly metrics: MetricsRegistry = new MetricsRegistry();
   readonly #listener: Listener;
   #wake: () => void = () => {};
 
@@ -84,6 +93,7 @@ export class PeerNode {
         },
         receiveSnapshot: (message, path, done) => {
           this.#note(this.snapshotsReceived, { message, path });
+          this.onSnapshot();
           done(this.snapshotProblem);
         },
         peerGone: () => {},
@@ -99,7 +109,9 @@ export class PeerNode {
       requests: { ...NO_REQUESTS, ...options.requests },
       ...hastened(options.speed ?? 1),
       log,
+      metrics: new PeerMetrics(this.metrics, id),
       electionTimeoutMs: 1000,
+      timeouts: { readMs: options.readTimeoutMs ?? 5000, writeMs: options.writeTimeoutMs ?? 5000 },
       tls: tls ?? noCredentials(),
       snapshotDirectory: join(this.directory, "snap"),
     });

@@ -20,6 +20,7 @@ import { type Config, configOf } from "../config/config.ts";
 import { Member } from "../member/member.ts";
 import { type MemberOptions, memberOptionsOf } from "../member/member-options.ts";
 import { createLog, type MemberParts, openMember, type World } from "../member/open-member.ts";
+import { Counter } from "../metrics/exposition.ts";
 import type { PeerNetwork } from "../peers/peer-network.ts";
 import { allMethods } from "../services/all.ts";
 import { type LeaderLink, NO_LEADER_LINK } from "../services/leader-link.ts";
@@ -154,7 +155,11 @@ export class SimulatedMachine {
       resting: () => {},
     });
     this.#methods = new Map(
-      allMethods(this.member, { ...this.config, leaderLink: process.leaderLink ?? NO_LEADER_LINK }),
+      allMethods(this.member, {
+        ...this.config,
+        leaderLink: process.leaderLink ?? NO_LEADER_LINK,
+        clientRequests: () => new Counter(),
+      }),
     );
     return this.member;
   }

@@ -1,4 +1,4 @@
-/** What a member does every so often: the interval begins anew when the work of the last one is done. */
+/** What is done every so often: the interval begins anew when the work of the last one is done. */
 import type { Timer, Timers } from "@quorate/world";
 
 export class Intervals {
