@@ -13,13 +13,14 @@ import { writeEtcdLog, writeSnapFile } from "@quorate/etcd-wal";
 import { encodeV2Store } from "@quorate/membership";
 import type { DatabaseCut } from "@quorate/mvcc";
 import { type Entry, type Index, index, nextIndex, type Term } from "@quorate/raft";
-import { assert, type Log } from "@quorate/world";
+import { Wal } from "@quorate/wal";
+import { assert, type Disk, type Log } from "@quorate/world";
 import { type OpenedMember, openDataDirectory } from "../member/data-directory.ts";
 import type { StoredLog } from "../member/stored-log.ts";
-import { ExchangeError } from "./errors.ts";
+import { ExchangeError, withSystemErrors } from "./errors.ts";
 import type { ExchangeSummary } from "./import-etcd.ts";
 import { configOfDirectory, machineWorld } from "./machine.ts";
-import { UnfinishedDirectory } from "./unfinished-directory.ts";
+import { UnfinishedMember } from "./unfinished-member.ts";
 
 export interface ExportOptions {
   /** Our data directory. */
@@ -34,56 +35,60 @@ export interface ExportOptions {
 }
 
 /**
- * @throws ExchangeError, DirectoryLockError while our member runs, and what a start on the directory would; nothing is
- * left behind.
+ * @throws ExchangeError, DirectoryLockError while our member runs, and what a start on the directory would. Nothing is left
+ * behind then.
  */
-export async function exportEtcd(options: ExportOptions): Promise<ExchangeSummary> {
-  const { from, to, log } = options;
+export function exportEtcd(options: ExportOptions): Promise<ExchangeSummary> {
+  return withSystemErrors(() => exportMember(options));
+}
+
+async function exportMember(options: ExportOptions): Promise<ExchangeSummary> {
+  const { from, to, walDirectory, log } = options;
   const world = machineWorld(log);
   const config = configOfDirectory(from, options.fromWalDirectory);
-  if (!world.disk.exists(`${from}/member`) || !world.disk.exists(config.walDirectory)) {
-    throw new ExchangeError(`${from} is not the data directory of a member of ours`);
+  if (!Wal.exists({ disk: world.disk, directory: config.walDirectory })) {
+    throw new ExchangeError(
+      `${from} is not the data directory of a member of ours: there is no log in ${config.walDirectory}`,
+    );
   }
   const member = await openDataDirectory(config, world, () => {
     throw new ExchangeError(`${from} has no entries: this member has not begun, start a new one instead`);
   });
-  const made: UnfinishedDirectory[] = [];
   try {
-    const theirs = new UnfinishedDirectory(to, "data-dir", world.disk);
-    made.push(theirs);
-    const snapDirectory = `${theirs.path}/member/snap`;
-    let walDirectory = `${theirs.path}/member/wal`;
-    const directories = [`${theirs.path}/member`, snapDirectory];
-    if (options.walDirectory === undefined) {
-      directories.push(walDirectory);
-    } else {
-      const elsewhere = new UnfinishedDirectory(options.walDirectory, "wal-dir", world.disk);
-      made.unshift(elsewhere);
-      walDirectory = elsewhere.path;
+    const theirs = new UnfinishedMember(to, walDirectory, world.disk);
+    try {
+      const summary = await fill(theirs, member, world.disk);
+      theirs.putInPlace();
+      return summary;
+    } catch (error) {
+      theirs.discard();
+      throw error;
     }
-    for (const directory of directories) world.disk.makeDirectory(directory);
-
-    const { id: memberId, state, logStorage } = member.parts;
-    const cut = await writeDatabase(member, `${snapDirectory}/db`);
-    const start = { index: index(cut.appliedIndex), term: cut.appliedTerm as Term, confState: state.confState };
-    const { disk } = world;
-    if (start.index > 0) {
-      writeSnapFile(disk, snapDirectory, { data: encodeV2Store(state.membership), metadata: start });
-    }
-    const lastIndex = logStorage.lastIndex();
-    const entries = entriesBetween(logStorage, start.index, lastIndex);
-    const { clusterId } = state.membership;
-    const { hardState } = logStorage.initialState();
-    writeEtcdLog({ disk, directory: walDirectory, identity: { memberId, clusterId }, start, entries, hardState });
-    for (const directory of directories.reverse()) disk.syncDirectory(directory);
-    for (const directory of made) directory.putInPlace();
-    return { memberId, clusterId, revision: cut.revision, appliedIndex: cut.appliedIndex, lastIndex };
-  } catch (error) {
-    for (const directory of made) directory.discard();
-    throw error;
   } finally {
     await close(member);
   }
+}
+
+async function fill(theirs: UnfinishedMember, member: OpenedMember, disk: Disk): Promise<ExchangeSummary> {
+  const { id: memberId, state, logStorage } = member.parts;
+  const { membership, confState } = state;
+  const { clusterId } = membership;
+  const snapDirectory = `${theirs.directory}/member/snap`;
+  disk.makeDirectory(snapDirectory);
+  const { appliedIndex, appliedTerm, revision } = await writeDatabase(member, `${snapDirectory}/db`);
+  const start = { index: index(appliedIndex), term: appliedTerm as Term, confState };
+  if (appliedIndex > 0) writeSnapFile(disk, snapDirectory, { data: encodeV2Store(membership), metadata: start });
+  disk.syncDirectory(snapDirectory);
+  const lastIndex = logStorage.lastIndex();
+  writeEtcdLog({
+    disk,
+    directory: theirs.walDirectory,
+    identity: { memberId, clusterId },
+    start,
+    entries: entriesBetween(logStorage, start.index, lastIndex),
+    hardState: logStorage.initialState().hardState,
+  });
+  return { memberId, clusterId, revision, appliedIndex, lastIndex };
 }
 
 /** After the one, up to and including the other. */

@@ -22,7 +22,7 @@ import { type Disk, type Log, silentLog } from "@quorate/world";
 import { AppliedState, CONF_STATE_KEY } from "../member/applied-state.ts";
 import { confStateJson } from "../member/conf-state.ts";
 import { createLog, stateOptionsOf, type World } from "../member/open-member.ts";
-import { ExchangeError } from "./errors.ts";
+import { ExchangeError, withSystemErrors } from "./errors.ts";
 import {
   type EtcdDirectory,
   etcdDirectoryOf,
@@ -32,7 +32,7 @@ import {
 } from "./etcd-directory.ts";
 import { lastUnknownIndex } from "./known-entries.ts";
 import { configOfDirectory, machineWorld } from "./machine.ts";
-import { UnfinishedDirectory } from "./unfinished-directory.ts";
+import { UnfinishedMember } from "./unfinished-member.ts";
 
 export interface ImportOptions {
   /** etcd's data directory. */
@@ -56,35 +56,37 @@ export interface ExchangeSummary {
   readonly lastIndex: number;
 }
 
-/** @throws ExchangeError and the errors of the rooms that read (their messages name file and place); nothing is left behind. */
-export async function importEtcd(options: ImportOptions): Promise<ExchangeSummary> {
-  const { from, to, log } = options;
+/**
+ * @throws ExchangeError, EtcdLogDamagedError, EtcdLogMissingError, SnapshotDamagedError, SnapshotError: their messages name
+ * file and place. Nothing is left behind then.
+ */
+export function importEtcd(options: ImportOptions): Promise<ExchangeSummary> {
+  return withSystemErrors(() => importMember(options));
+}
+
+async function importMember({
+  from,
+  fromWalDirectory,
+  to,
+  walDirectory,
+  log,
+}: ImportOptions): Promise<ExchangeSummary> {
   const world = machineWorld(log);
-  const etcd = etcdDirectoryOf(from, options.fromWalDirectory);
+  const etcd = etcdDirectoryOf(from, fromWalDirectory);
   refuseUnlessEtcds(etcd);
   refuseWhileInUse(etcd, log);
   const source = readSource(etcd, world.disk, log);
-  const made: UnfinishedDirectory[] = [];
+  const ours = new UnfinishedMember(to, walDirectory, world.disk);
   try {
-    const ours = new UnfinishedDirectory(to, "data-dir", world.disk);
-    made.push(ours);
-    world.disk.makeDirectory(`${ours.path}/member`);
-    let walDirectory = `${ours.path}/member/wal`;
-    if (options.walDirectory !== undefined) {
-      const elsewhere = new UnfinishedDirectory(options.walDirectory, "wal-dir", world.disk);
-      // Placed first: a directory of ours without a log is refused at a start, as one with a log alone is.
-      made.unshift(elsewhere);
-      walDirectory = elsewhere.path;
-    }
-    const { revision, confState } = await importDatabase(source, `${ours.path}/member/db`, world);
-    await importLog(source, confState, walDirectory, world);
-    world.disk.syncDirectory(`${ours.path}/member`);
+    const { revision, confState } = await importDatabase(source, `${ours.directory}/member/db`, world);
+    await importLog(source, confState, ours.walDirectory, world);
+    // It may have been started meanwhile.
     refuseWhileInUse(etcd, silentLog);
-    for (const directory of made) directory.putInPlace();
+    ours.putInPlace();
     const { memberId, clusterId } = source.log.identity;
     return { memberId, clusterId, revision, appliedIndex: source.appliedIndex, lastIndex: source.lastIndex };
   } catch (error) {
-    for (const directory of made) directory.discard();
+    ours.discard();
     throw error;
   }
 }
