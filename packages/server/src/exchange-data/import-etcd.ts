@@ -31,6 +31,7 @@ import {
   refuseWhileInUse,
 } from "./etcd-directory.ts";
 import { lastUnknownIndex } from "./known-entries.ts";
+import { withoutLegacy } from "./legacy-entries.ts";
 import { configOfDirectory, machineWorld } from "./machine.ts";
 import { UnfinishedMember } from "./unfinished-member.ts";
 
@@ -107,7 +108,8 @@ interface Source {
 
 function readSource(etcd: EtcdDirectory, disk: Disk, log: Log): Source {
   const etcdLog = readEtcdLog({ disk, directory: etcd.walDirectory });
-  const { start, entries, hardState, torn } = etcdLog;
+  const { start, hardState, torn } = etcdLog;
+  const entries = etcdLog.entries.map(withoutLegacy);
   if (torn !== null) log.warn("the log's last record was torn by a crash: it is left out, as etcd does", { ...torn });
   const lastIndex = start.index + entries.length;
   if (lastIndex === 0) {

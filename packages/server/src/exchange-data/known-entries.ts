@@ -2,8 +2,8 @@
  * Whether this program can apply what an etcd's log holds. A member that meets an entry it does not know must end, because
  * it would differ from the others; so such a log is refused before there is a member.
  *
- * Entries of other kinds occur: etcd 3.4 and 3.5 publish members and versions with requests of the retired v2 store, and
- * no etcd so far has proposed the second form of configuration changes.
+ * Entries of other kinds are the v2 API's, up to etcd 3.5, and those of versions to come. The second form of
+ * configuration changes has never been proposed by an etcd.
  */
 import { RaftOp, RaftRequestView } from "@quorate/api";
 import { MalformedMessage } from "@quorate/api/wire";
