@@ -44,6 +44,8 @@ export interface ImportOptions {
   readonly to: string;
   /** Where our log goes; default: member/wal of our directory. Must not exist, or be empty. */
   readonly walDirectory?: string;
+  /** Size of our log's segments; default: the log's own. */
+  readonly segmentBytes?: number;
   readonly log: Log;
 }
 
@@ -65,14 +67,9 @@ export function importEtcd(options: ImportOptions): Promise<ExchangeSummary> {
   return withSystemErrors(() => importMember(options));
 }
 
-async function importMember({
-  from,
-  fromWalDirectory,
-  to,
-  walDirectory,
-  log,
-}: ImportOptions): Promise<ExchangeSummary> {
-  const world = machineWorld(log);
+async function importMember(options: ImportOptions): Promise<ExchangeSummary> {
+  const { from, fromWalDirectory, to, walDirectory, segmentBytes, log } = options;
+  const world: World = { ...machineWorld(log), ...(segmentBytes === undefined ? {} : { segmentBytes }) };
   const etcd = etcdDirectoryOf(from, fromWalDirectory);
   refuseUnlessEtcds(etcd);
   refuseWhileInUse(etcd, log);
@@ -251,7 +248,13 @@ function commit(storage: Storage, changes: readonly TableChange[]): Promise<void
 async function importLog(source: Source, confState: ConfState, directory: string, world: World): Promise<void> {
   const { start, entries, hardState, log } = source;
   createLog({ kind: "new", ...log.identity, members: [], token: "", srvServerName: null }, directory, world);
-  const { wal } = Wal.open({ disk: world.disk, directory, log: world.log });
+  const { disk, segmentBytes } = world;
+  const { wal } = Wal.open({
+    disk,
+    directory,
+    log: world.log,
+    ...(segmentBytes === undefined ? {} : { segmentBytes }),
+  });
   try {
     if (start.index > 0) {
       const mark = { ...start, confState: Buffer.from(confStateJson(confState)) };
