@@ -4,6 +4,8 @@ import { test } from "node:test";
 import { encodeRaftRequest, RaftOp } from "@quorate/api";
 import { encodeChange } from "@quorate/membership";
 import { Entry, EntryType, encodeConfChange, index, NO_BYTES, term } from "@quorate/raft";
+import { Applier, type ApplierOwner } from "../member/applier.ts";
+import { SimulatedMember } from "../testing/simulated-member.ts";
 import { ExchangeError } from "./errors.ts";
 import { lastUnknownIndex } from "./known-entries.ts";
 
@@ -35,5 +37,33 @@ test("what is not known is passed over if it has been applied, and refused if it
     const after = entry(5, EntryType.Normal, request);
     assert.equal(lastUnknownIndex([...known, each, after], 4), 4);
     assert.throws(() => lastUnknownIndex([...known, each, after], 3), ExchangeError);
+  }
+});
+
+test("every operation that is let pass is one that is applied", async () => {
+  const simulated = new SimulatedMember();
+  await simulated.open();
+  const told = (): void => {};
+  const owner: Partial<ApplierOwner> = {
+    entryApplied: told,
+    clusterVersionSet: told,
+    loggedIn: told,
+    credentialsDropped: told,
+  };
+  const applier = new Applier(simulated.parts.state, 1, 0, owner as ApplierOwner);
+  let at = 0;
+  for (const op of Object.values(RaftOp)) {
+    const data = encodeRaftRequest(1, 1, NO_BYTES, 0, op, NO_BYTES, 0, 0);
+    const each = entry(++at, EntryType.Normal, data);
+    if (lastUnknownIndex([each], at) > 0) {
+      assert.equal(op, RaftOp.None);
+      continue;
+    }
+    try {
+      applier.apply(each);
+    } catch (error) {
+      // That an operation is empty may well be wrong; that it is not known must not be.
+      assert.doesNotMatch(String(error), /every operation in the log is known/, `operation ${op}`);
+    }
   }
 });
