@@ -20,7 +20,20 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { AlarmAction, AlarmType } from "@quorate/api";
 import {
+  AlarmRequest,
+  AlarmResponse,
+  AuthEnableRequest,
+  AuthEnableResponse,
+  AuthenticateRequest,
+  AuthenticateResponse,
+  AuthRoleAddRequest,
+  AuthRoleAddResponse,
+  AuthUserAddRequest,
+  AuthUserAddResponse,
+  AuthUserGrantRoleRequest,
+  AuthUserGrantRoleResponse,
   CompactionRequest,
   CompactionResponse,
   DeleteRangeRequest,
@@ -38,6 +51,7 @@ import {
   RangeRequest,
   RangeResponse,
 } from "@quorate/api/messages";
+import type { CallOptions } from "@quorate/rpc";
 import { freePort } from "../packages/server/src/testing/ports.ts";
 import { isInstalled, runQuorate, ServerProcess, sleep } from "./harness/processes.ts";
 import { Calls } from "./harness/rpc.ts";
@@ -90,6 +104,19 @@ class Place {
       waitUntilReady: false,
     });
     this.calls = new Calls(this.ports.client);
+  }
+
+  /** A member with alarms never calls itself healthy. */
+  async untilListening(): Promise<void> {
+    const { client } = this.ports;
+    for (let tried = 0; tried < 1000; tried++) {
+      const response = await fetch(`http://127.0.0.1:${client}/health?exclude=CORRUPT&exclude=NOSPACE`).catch(
+        () => null,
+      );
+      if (response?.status === 200) return;
+      await sleep(20);
+    }
+    throw new Error(`the server did not become ready; it wrote:\n${this.server.log}`);
   }
 
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<void> {
@@ -188,6 +215,58 @@ describe("a member that changes programs", { skip: version === null }, () => {
       assert.deepEqual(await seen(place.calls, ID, 25), between);
       await put(place.calls, "more", "of etcd");
       await place.stop();
+    } finally {
+      await place.server.dispose();
+    }
+  });
+
+  test("keeps its users with their passwords, its alarms, and is as closed as before", async () => {
+    const place = await Place.make();
+    const log = async (password: string): Promise<CallOptions> => {
+      const request = { name: "root", password };
+      const method = "etcdserverpb.Auth/Authenticate";
+      const { token } = await place.calls.unary(method, AuthenticateRequest, AuthenticateResponse, request);
+      return { metadata: [["token", token]] };
+    };
+    const alarm = (action: number, options?: CallOptions): Promise<AlarmResponse> => {
+      const request = { action, memberID: 7n, alarm: AlarmType.CORRUPT };
+      return place.calls.unary("etcdserverpb.Maintenance/Alarm", AlarmRequest, AlarmResponse, request, options);
+    };
+    const check = async (program: string): Promise<void> => {
+      await assert.rejects(log("wrong"), /authentication failed, invalid user ID or password/, program);
+      const asRoot = await log("secret");
+      assert.deepEqual((await alarm(AlarmAction.GET, asRoot)).alarms, [{ memberID: 7n, alarm: AlarmType.CORRUPT }]);
+      await assert.rejects(range(place.calls), /user name is empty/, program);
+    };
+    try {
+      await place.start("etcd", "etcd");
+      await place.server.untilReady();
+      await alarm(AlarmAction.ACTIVATE);
+      const { calls } = place;
+      const user = { name: "root", password: "secret", options: { noPassword: false } };
+      await calls.unary("etcdserverpb.Auth/UserAdd", AuthUserAddRequest, AuthUserAddResponse, user);
+      await calls.unary("etcdserverpb.Auth/RoleAdd", AuthRoleAddRequest, AuthRoleAddResponse, { name: "root" });
+      const granted = { user: "root", role: "root" };
+      await calls.unary(
+        "etcdserverpb.Auth/UserGrantRole",
+        AuthUserGrantRoleRequest,
+        AuthUserGrantRoleResponse,
+        granted,
+      );
+      await calls.unary("etcdserverpb.Auth/AuthEnable", AuthEnableRequest, AuthEnableResponse, {});
+      await check("etcd");
+      await place.stop("SIGKILL");
+      await place.carry("import", "etcd", "ours");
+      await place.start("quorate", "ours");
+      await place.untilListening();
+      await check("ours");
+      await place.stop();
+      if (!isRecent) return;
+
+      await place.carry("export", "ours", "back");
+      await place.start("etcd", "back");
+      await place.untilListening();
+      await check("etcd again");
     } finally {
       await place.server.dispose();
     }
