@@ -441,6 +441,20 @@ describe("what cannot be carried over", { skip: version === null }, () => {
     writeFileSync(path, bytes);
   };
 
+  test("a member that is about to stop is waited for", { skip: process.platform !== "linux" }, async () => {
+    const place = await Place.make();
+    try {
+      await place.start("etcd", "etcd");
+      await place.server.untilReady();
+      const carried = place.carry("import", "etcd", "ours");
+      await sleep(1500);
+      await Promise.all([place.stop(), carried]);
+      assert.match(await carried, /^imported member /);
+    } finally {
+      await place.server.dispose();
+    }
+  });
+
   // covers: WA-02
   test("a log with a damaged record is refused by file and offset", async () => {
     const { directory, find } = await copied();
@@ -521,13 +535,13 @@ describe("what cannot be carried over", { skip: version === null }, () => {
       await place.start("etcd", "etcd");
       await place.server.untilReady();
       await put(place.calls, "key", "value");
-      await refused(place.path("etcd"), /is locked: an etcd is running on it, stop it first/);
+      await refused(place.path("etcd"), /is locked: an etcd is running on it, stop it first/, ["--timeout=1ms"]);
       await place.stop();
       await place.carry("import", "etcd", "ours");
       await place.start("quorate", "ours");
       await place.server.untilReady();
       const target = join(newDirectory(), "back");
-      const { code, stderr } = await exchange("export", place.path("ours"), target);
+      const { code, stderr } = await exchange("export", place.path("ours"), target, ["--timeout=1ms"]);
       assert.equal(code, 1);
       assert.match(stderr, /it is in use by process \d+/);
       assert.equal(existsSync(target), false);

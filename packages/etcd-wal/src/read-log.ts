@@ -83,7 +83,7 @@ class Segment {
   readonly #path: string;
   readonly #bytes: Buffer;
   readonly #isLast: boolean;
-  readonly #record = new Record();
+  readonly #record = new RecordView();
   /** Of the file: behind the last record read. */
   endOffset = 0;
   torn: TornTail | null = null;
@@ -183,12 +183,12 @@ class Segment {
    */
   #isFollowed(chain: number): boolean {
     const bytes = this.#bytes;
-    const bad = new Record();
+    const bad = new RecordView();
     const hasHead = bad.readWithoutLength(bytes, this.endOffset);
     const isUncut = Math.ceil(bad.dataEnd / WORD_BYTES) * WORD_BYTES <= bytes.length;
     if (hasHead && isUncut && crc32c(bytes, chain, bad.dataStart, bad.dataEnd) === bad.crc) return true;
-    const first = new Record();
-    const second = new Record();
+    const first = new RecordView();
+    const second = new RecordView();
     for (let at = this.endOffset + WORD_BYTES; at + WORD_BYTES <= bytes.length; at += WORD_BYTES) {
       // Mostly zeroes come: a record begins with its length, never a multiple of 2^32.
       if ((bytes[at]! | bytes[at + 1]! | bytes[at + 2]! | bytes[at + 3]!) === 0) continue;
@@ -206,7 +206,7 @@ class Segment {
 }
 
 /** A record in place, reused from record to record. */
-class Record {
+class RecordView {
   type = 0;
   crc = 0;
   dataStart = 0;

@@ -3,6 +3,7 @@ import { type ExchangeSummary, exportEtcd, importEtcd } from "@quorate/server/ex
 import { consoleLog } from "@quorate/server/offline";
 import type { Command } from "./command-tree.ts";
 import type { Flag, FlagValues } from "./flags.ts";
+import { timeoutOf } from "./timeout.ts";
 
 function flags(theirs: string, ours: string): readonly Flag[] {
   return [
@@ -53,6 +54,7 @@ function optionsOf(values: FlagValues, from: string): Parameters<typeof importEt
     to: values.text("data-dir"),
     ...(walDirectory === "" ? {} : { walDirectory }),
     ...(fromWalDirectory === "" ? {} : { fromWalDirectory }),
+    timeoutMs: timeoutOf(values),
     log: consoleLog((line) => void process.stderr.write(line)),
   };
 }

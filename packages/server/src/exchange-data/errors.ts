@@ -5,6 +5,9 @@ export class ExchangeError extends Error {
   readonly kind = "Exchange";
 }
 
+/** An etcd is running on the directory. */
+export class EtcdRunningError extends ExchangeError {}
+
 /** Runs `action`; what the system says of a file becomes an {@link ExchangeError}. */
 export async function withSystemErrors<Result>(action: () => Promise<Result>): Promise<Result> {
   try {

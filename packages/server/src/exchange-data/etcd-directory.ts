@@ -9,7 +9,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import type { Log } from "@quorate/world";
 import { lockedFiles } from "../world/file-locks.ts";
-import { ExchangeError } from "./errors.ts";
+import { EtcdRunningError, ExchangeError } from "./errors.ts";
 
 export interface EtcdDirectory {
   readonly dataDirectory: string;
@@ -42,13 +42,13 @@ export function refuseUnlessEtcds(directory: EtcdDirectory): void {
   }
 }
 
-/** @throws ExchangeError while an etcd runs on the directory. */
+/** @throws EtcdRunningError */
 export function refuseWhileInUse({ databasePath, walDirectory }: EtcdDirectory, log: Log): void {
   const segments = readdirSync(walDirectory).map((name) => `${walDirectory}/${name}`);
   const locked = lockedFiles([databasePath, ...segments]);
   if (locked === null) {
     log.warn("cannot tell whether an etcd is running on the directory: make sure that none is", { path: databasePath });
   } else if (locked.length > 0) {
-    throw new ExchangeError(`${locked[0]} is locked: an etcd is running on it, stop it first`);
+    throw new EtcdRunningError(`${locked[0]} is locked: an etcd is running on it, stop it first`);
   }
 }

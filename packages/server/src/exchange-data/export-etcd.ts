@@ -17,10 +17,12 @@ import { Wal } from "@quorate/wal";
 import { assert, type Disk, type Log } from "@quorate/world";
 import { type OpenedMember, openDataDirectory } from "../member/data-directory.ts";
 import type { StoredLog } from "../member/stored-log.ts";
+import { DirectoryLockError } from "../world/directory-lock.ts";
 import { ExchangeError, withSystemErrors } from "./errors.ts";
 import type { ExchangeSummary } from "./import-etcd.ts";
 import { configOfDirectory, machineWorld } from "./machine.ts";
 import { UnfinishedMember } from "./unfinished-member.ts";
+import { retryWhileBusy } from "./waiting.ts";
 
 export interface ExportOptions {
   /** Our data directory. */
@@ -31,6 +33,8 @@ export interface ExportOptions {
   readonly to: string;
   /** Where etcd's log goes; default: member/wal of its directory. Must not exist, or be empty. */
   readonly walDirectory?: string;
+  /** How long to wait for a member of ours that uses the directory; 0: for ever. Default: not at all. */
+  readonly timeoutMs?: number;
   readonly log: Log;
 }
 
@@ -43,7 +47,7 @@ export function exportEtcd(options: ExportOptions): Promise<ExchangeSummary> {
 }
 
 async function exportMember(options: ExportOptions): Promise<ExchangeSummary> {
-  const { from, to, walDirectory, log } = options;
+  const { from, to, walDirectory, timeoutMs, log } = options;
   const world = machineWorld(log);
   const config = configOfDirectory(from, options.fromWalDirectory);
   if (!Wal.exists({ disk: world.disk, directory: config.walDirectory })) {
@@ -51,8 +55,11 @@ async function exportMember(options: ExportOptions): Promise<ExchangeSummary> {
       `${from} is not the data directory of a member of ours: there is no log in ${config.walDirectory}`,
     );
   }
-  const member = await openDataDirectory(config, world, () => {
-    throw new ExchangeError(`${from} has no entries: this member has not begun, start a new one instead`);
+  const isBusy = (error: unknown): boolean => error instanceof DirectoryLockError;
+  const member = await retryWhileBusy(timeoutMs, isBusy, () => {
+    return openDataDirectory(config, world, () => {
+      throw new ExchangeError(`${from} has no entries: this member has not begun, start a new one instead`);
+    });
   });
   try {
     const theirs = new UnfinishedMember(to, walDirectory, world.disk);

@@ -22,7 +22,7 @@ import { type Disk, type Log, silentLog } from "@quorate/world";
 import { AppliedState, CONF_STATE_KEY } from "../member/applied-state.ts";
 import { confStateJson } from "../member/conf-state.ts";
 import { createLog, stateOptionsOf, type World } from "../member/open-member.ts";
-import { ExchangeError, withSystemErrors } from "./errors.ts";
+import { EtcdRunningError, ExchangeError, withSystemErrors } from "./errors.ts";
 import {
   type EtcdDirectory,
   etcdDirectoryOf,
@@ -34,6 +34,7 @@ import { lastUnknownIndex } from "./known-entries.ts";
 import { withoutLegacy } from "./legacy-entries.ts";
 import { configOfDirectory, machineWorld } from "./machine.ts";
 import { UnfinishedMember } from "./unfinished-member.ts";
+import { retryWhileBusy } from "./waiting.ts";
 
 export interface ImportOptions {
   /** etcd's data directory. */
@@ -44,6 +45,8 @@ export interface ImportOptions {
   readonly to: string;
   /** Where our log goes; default: member/wal of our directory. Must not exist, or be empty. */
   readonly walDirectory?: string;
+  /** How long to wait for an etcd that uses the directory; 0: for ever. Default: not at all. */
+  readonly timeoutMs?: number;
   /** Size of our log's segments; default: the log's own. */
   readonly segmentBytes?: number;
   readonly log: Log;
@@ -68,11 +71,12 @@ export function importEtcd(options: ImportOptions): Promise<ExchangeSummary> {
 }
 
 async function importMember(options: ImportOptions): Promise<ExchangeSummary> {
-  const { from, fromWalDirectory, to, walDirectory, segmentBytes, log } = options;
+  const { from, fromWalDirectory, to, walDirectory, timeoutMs, segmentBytes, log } = options;
   const world: World = { ...machineWorld(log), ...(segmentBytes === undefined ? {} : { segmentBytes }) };
   const etcd = etcdDirectoryOf(from, fromWalDirectory);
   refuseUnlessEtcds(etcd);
-  refuseWhileInUse(etcd, log);
+  const isBusy = (error: unknown): boolean => error instanceof EtcdRunningError;
+  await retryWhileBusy(timeoutMs, isBusy, async () => refuseWhileInUse(etcd, log));
   const source = readSource(etcd, world.disk, log);
   const ours = new UnfinishedMember(to, walDirectory, world.disk);
   try {
