@@ -4,7 +4,7 @@
  * the cluster runs at a newer version by then.
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import {
   appendFileSync,
   cpSync,
@@ -53,7 +53,7 @@ import {
 } from "@quorate/api/messages";
 import type { CallOptions } from "@quorate/rpc";
 import { freePort } from "../packages/server/src/testing/ports.ts";
-import { isInstalled, runQuorate, ServerProcess, sleep } from "./harness/processes.ts";
+import { isInstalled, MAIN, runQuorate, ServerProcess, sleep } from "./harness/processes.ts";
 import { Calls } from "./harness/rpc.ts";
 
 const ETCD = process.env.ETCD ?? "etcd";
@@ -527,6 +527,31 @@ describe("what cannot be carried over", { skip: version === null }, () => {
     assert.equal(existsSync(`${target}.unfinished`), false);
     assert.deepEqual(readdirSync(join(target, "member")), ["db"]);
     assert.ok(readdirSync(walTarget).some((name) => name.endsWith(".wal")));
+  });
+
+  // covers: WA-07
+  test("an import that is killed leaves nothing that could be taken for a member, and is made again", async () => {
+    const source = await etcdDirectory();
+    const parent = newDirectory();
+    const target = join(parent, "ours");
+    let killed = 0;
+    for (let delayMs = 300; !existsSync(target); delayMs += 150) {
+      const child = spawn(process.execPath, [MAIN, "utl", "import-etcd", source, `--data-dir=${target}`]);
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      await Promise.race([ended, sleep(delayMs)]);
+      child.kill("SIGKILL");
+      await ended;
+      if (existsSync(target)) break;
+      killed++;
+      assert.deepEqual(
+        readdirSync(parent).filter((name) => name !== "ours.unfinished"),
+        [],
+      );
+    }
+    assert.ok(killed > 1);
+    assert.deepEqual(readdirSync(parent), ["ours"]);
+    const { code, stderr } = await exchange("export", target, join(newDirectory(), "back"));
+    assert.equal(code, 0, stderr);
   });
 
   test("a member that runs is refused, etcd's and ours", { skip: process.platform !== "linux" }, async () => {
