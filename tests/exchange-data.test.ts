@@ -5,6 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   appendFileSync,
   cpSync,
@@ -384,6 +385,15 @@ describe("a member that changes programs", { skip: version === null }, () => {
   });
 });
 
+/** Every file below, with what is in it. */
+function fingerprint(directory: string): string[] {
+  const names = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((each) => each.isFile());
+  return names.map(({ parentPath, name }) => {
+    const path = join(parentPath, name);
+    return `${path} ${createHash("sha256").update(readFileSync(path)).digest("hex")}`;
+  });
+}
+
 /** A follower may not have the revision yet. */
 async function untilAnswered<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
   for (let tried = 0; ; tried++) {
@@ -517,13 +527,16 @@ describe("what cannot be carried over", { skip: version === null }, () => {
     assert.deepEqual(readdirSync(target), ["something"]);
   });
 
-  test("an empty directory is taken, and what an attempt left that was killed is cleared away", async () => {
+  test("an empty directory is taken, what a killed attempt left is cleared away, and etcd's is only read", async () => {
+    const source = await etcdDirectory();
+    const before = fingerprint(source);
     const target = newDirectory();
     mkdirSync(`${target}.unfinished/member`, { recursive: true });
     appendFileSync(`${target}.unfinished/member/half`, "made");
     const walTarget = join(newDirectory(), "deep/wal");
-    const { code, stderr } = await exchange("import", await etcdDirectory(), target, [`--wal-dir=${walTarget}`]);
+    const { code, stderr } = await exchange("import", source, target, [`--wal-dir=${walTarget}`]);
     assert.equal(code, 0, stderr);
+    assert.deepEqual(fingerprint(source), before);
     assert.equal(existsSync(`${target}.unfinished`), false);
     assert.deepEqual(readdirSync(join(target, "member")), ["db"]);
     assert.ok(readdirSync(walTarget).some((name) => name.endsWith(".wal")));
@@ -535,7 +548,7 @@ describe("what cannot be carried over", { skip: version === null }, () => {
     const parent = newDirectory();
     const target = join(parent, "ours");
     let killed = 0;
-    for (let delayMs = 300; !existsSync(target); delayMs += 150) {
+    for (let delayMs = 300; !existsSync(target); delayMs += 250) {
       const child = spawn(process.execPath, [MAIN, "utl", "import-etcd", source, `--data-dir=${target}`]);
       const ended = new Promise((resolve) => child.once("exit", resolve));
       await Promise.race([ended, sleep(delayMs)]);
