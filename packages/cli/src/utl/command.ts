@@ -5,6 +5,7 @@
 import { type Command, type CommandGroup, runCommand } from "./command-tree.ts";
 import { completion } from "./completion.ts";
 import { defrag } from "./defrag.ts";
+import { exportEtcdCommand, importEtcdCommand } from "./exchange.ts";
 import type { Flag } from "./flags.ts";
 import { hashkv } from "./hashkv.ts";
 import { migrate } from "./migrate.ts";
@@ -35,6 +36,8 @@ const COMMANDS: readonly (Command | CommandGroup)[] = [
   hashkv,
   defrag,
   migrate,
+  importEtcdCommand,
+  exportEtcdCommand,
   version,
 ];
 

@@ -84,7 +84,7 @@ export function refuseForeign({ dataDirectory, walDirectory }: Config): void {
       readdirSync(walDirectory).some((name) => /^[0-9a-f]{16}-[0-9a-f]{16}\.wal$/.test(name)));
   if (isEtcds) {
     throw new DataDirectoryError(
-      `${memberDirectory} is the data directory of an etcd member: it was not touched, choose another --data-dir`,
+      `${memberDirectory} is the data directory of an etcd member: it was not touched, choose another --data-dir, or carry it over with "quorate utl import-etcd"`,
     );
   }
 }
