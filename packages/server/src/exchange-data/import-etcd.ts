@@ -251,7 +251,7 @@ function commit(storage: Storage, changes: readonly TableChange[]): Promise<void
 
 async function importLog(source: Source, confState: ConfState, directory: string, world: World): Promise<void> {
   const { start, entries, hardState, log } = source;
-  createLog({ kind: "new", ...log.identity, members: [], token: "", srvServerName: null }, directory, world);
+  createLog({ kind: "new", ...log.identity, members: [], token: "" }, directory, world);
   const { disk, segmentBytes } = world;
   const { wal } = Wal.open({
     disk,
