@@ -548,7 +548,7 @@ describe("what cannot be carried over", { skip: version === null }, () => {
     const parent = newDirectory();
     const target = join(parent, "ours");
     let killed = 0;
-    for (let delayMs = 300; !existsSync(target); delayMs += 250) {
+    for (let delayMs = 60; !existsSync(target); delayMs *= 1.4) {
       const child = spawn(process.execPath, [MAIN, "utl", "import-etcd", source, `--data-dir=${target}`]);
       const ended = new Promise((resolve) => child.once("exit", resolve));
       await Promise.race([ended, sleep(delayMs)]);
