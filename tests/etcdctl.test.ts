@@ -567,19 +567,6 @@ describe("Debian's etcdctl", { skip: !isInstalled("etcdctl", "version") }, () =>
       assert.equal(await ctl.ok(["get", "defrag/a"]), "defrag/a\n1\n");
       assert.equal(await ctl.ok(["alarm", "list"]), "");
     });
-
-    it("what is not built yet is Unimplemented, and the member goes on", { skip: isEtcd }, async () => {
-      for (const args of [
-        ["user", "list"],
-        ["role", "list"],
-        ["auth", "enable"],
-      ]) {
-        const [code, complaint] = await refused(args);
-        assert.equal(code, 1, args.join(" "));
-        assert.match(complaint, /Unimplemented/, args.join(" "));
-      }
-      await ctl.ok(["put", "still/here", "1"]);
-    });
   });
 
   describe("check perf", () => {
