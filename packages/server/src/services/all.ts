@@ -4,9 +4,12 @@ import type { Member } from "../member/member.ts";
 import { type AdmissionOptions, admitted } from "./admission.ts";
 import { authMethods } from "./auth.ts";
 import { type ClusterServiceOptions, clusterMethods } from "./cluster.ts";
+import { electionMethods } from "./election.ts";
 import { healthMethods } from "./health.ts";
 import { kvMethods } from "./kv.ts";
 import { type LeaseServiceOptions, leaseMethods } from "./lease.ts";
+import { LocalMethods } from "./local-call.ts";
+import { lockMethods } from "./lock.ts";
 import { maintenanceMethods } from "./maintenance.ts";
 import { watchMethods } from "./watch.ts";
 
@@ -14,7 +17,7 @@ import { watchMethods } from "./watch.ts";
 export interface ServiceOptions extends AdmissionOptions, ClusterServiceOptions, LeaseServiceOptions {}
 
 export function allMethods(member: Member, options: ServiceOptions): [string, Method][] {
-  return admitted(member, options, [
+  const own = admitted(member, options, [
     ...kvMethods(member),
     ...watchMethods(member),
     ...leaseMethods(member, options),
@@ -23,4 +26,7 @@ export function allMethods(member: Member, options: ServiceOptions): [string, Me
     ...authMethods(member),
     ...healthMethods(),
   ]);
+  // Made of the others, which they call through the gate.
+  const local = new LocalMethods(own, member.options.timers);
+  return [...own, ...admitted(member, options, [...lockMethods(local), ...electionMethods(local)])];
 }
