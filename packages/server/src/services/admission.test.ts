@@ -191,3 +191,17 @@ test("locks and elections are refused by a learner and without a leader as every
   const late = follower.send("/v3lockpb.Lock/Lock", LockRequest, { name: a.key }, asking("/lock"));
   assert.deepEqual(late.status, NO_LEADER);
 });
+
+test("a version of the client's API that is no text is refused, whoever leads", async () => {
+  const { cluster, learner } = await withLearner();
+  const asking = (path: string, bytes: number[]): FakeCall =>
+    new FakeCall(path, { "client-api-version": Buffer.from(bytes).toString("latin1") });
+  const refused = { code: 3, message: "etcdserver: invalid client api version" };
+  for (const machine of [cluster.leader, learner]) {
+    const local = { ...a, serializable: true };
+    assert.deepEqual(machine.send(RANGE, RangeRequest, local, asking(RANGE, [0x33, 0xff])).status, refused);
+    assert.equal(machine.send(RANGE, RangeRequest, local, asking(RANGE, [0x33, 0xc3, 0xa9])).status!.code, 0);
+  }
+  assert.deepEqual(cluster.leader.openStream(WATCH, asking(WATCH, [0xc3])).call.status, refused);
+  assert.deepEqual(learner.openStream(WATCH, asking(WATCH, [0xc3])).call.status, LEARNER);
+});
