@@ -6,7 +6,6 @@
  * covers: LO-02
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { after, before, describe, it } from "node:test";
 import { CompareTarget } from "@quorate/api";
 import {
@@ -37,7 +36,7 @@ import {
 } from "@quorate/api/messages";
 import type { CallOptions, RpcError } from "@quorate/rpc";
 import { Etcdctl } from "./harness/etcdctl.ts";
-import { isInstalled, ServerProcess, sleep } from "./harness/processes.ts";
+import { etcdVersion, isInstalled, ServerProcess, sleep } from "./harness/processes.ts";
 import { Calls, machineClock, send } from "./harness/rpc.ts";
 
 /** Long enough for a call that waits to have said so. */
@@ -340,12 +339,8 @@ function describeScripts(whose: string, start: () => Promise<ServerProcess>, ski
 
 describeScripts("Quorate", () => ServerProcess.quorate(), false);
 
-const ETCD = process.env.ETCD ?? "etcd";
-const hasEtcd = isInstalled(ETCD);
-const etcdVersion = hasEtcd
-  ? /etcd Version: (\d+\.\d+)/.exec(execFileSync(ETCD, ["--version"], { encoding: "utf8" }))![1]
-  : "";
-describeScripts("etcd", () => ServerProcess.etcd(), !hasEtcd, etcdVersion);
+const ETCD_VERSION = etcdVersion();
+describeScripts("etcd", () => ServerProcess.etcd(), ETCD_VERSION === "", ETCD_VERSION);
 
 describe("etcdctl's own locks and elections", { skip: !isInstalled("etcdctl", "version") }, () => {
   let server: ServerProcess;
