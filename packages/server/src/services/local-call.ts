@@ -153,6 +153,10 @@ export class LocalCall implements ServerCall {
 
   // --- the service's side
 
+  get peerCommonName(): string | null {
+    return this.#outer.peerCommonName;
+  }
+
   get isOpen(): boolean {
     return !this.#isAnswered && !this.#isAbandoned;
   }
