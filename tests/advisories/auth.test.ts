@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe } from "node:test";
-import { methods, StatusCode } from "@quorate/api";
+import { methods } from "@quorate/api";
 import {
   AlarmRequest,
   AuthEnableRequest,
@@ -18,8 +18,6 @@ import {
   AuthRoleGetRequest,
   AuthRoleGrantPermissionRequest,
   AuthRoleGrantPermissionResponse,
-  AuthStatusRequest,
-  AuthStatusResponse,
   AuthUserAddRequest,
   AuthUserAddResponse,
   AuthUserChangePasswordRequest,
@@ -73,16 +71,6 @@ type User = "root" | "plain" | "reader" | "writer";
 const WATCH = "/etcdserverpb.Watch/Watch";
 const bytes = (text: string): Buffer => Buffer.from(text);
 
-async function isServed(): Promise<boolean> {
-  try {
-    await calls.unary("etcdserverpb.Auth/AuthStatus", AuthStatusRequest, AuthStatusResponse, {});
-    return true;
-  } catch (error) {
-    if ((error as RpcError).code !== StatusCode.Unimplemented) throw error;
-    return false;
-  }
-}
-
 const server = await ServerProcess.quorate({ flags: ["--bcrypt-cost=4", "--log-level=debug"] });
 const calls = new Calls(server.ports.client);
 after(async () => {
@@ -90,10 +78,7 @@ after(async () => {
   await server.dispose();
 });
 
-describe("advisories: auth", {
-  timeout: 120_000,
-  skip: !(await isServed()) && "no authentication in this version",
-}, () => {
+describe("advisories: auth", { timeout: 120_000 }, () => {
   const tokens = new Map<User, string>();
   /** Of root's, with the key "secret" attached. */
   const LEASE = 77n;

@@ -7,7 +7,20 @@ import { createServer as createHttpsServer, type Server } from "node:https";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { after, before, describe } from "node:test";
 import { connect as connectTls } from "node:tls";
-import { PutRequest, PutResponse, RangeRequest, RangeResponse } from "@quorate/api/messages";
+import {
+  AuthEnableRequest,
+  AuthEnableResponse,
+  AuthRoleAddRequest,
+  AuthRoleAddResponse,
+  AuthUserAddRequest,
+  AuthUserAddResponse,
+  AuthUserGrantRoleRequest,
+  AuthUserGrantRoleResponse,
+  PutRequest,
+  PutResponse,
+  RangeRequest,
+  RangeResponse,
+} from "@quorate/api/messages";
 import { silentLog } from "@quorate/world";
 import { parseUrls } from "../../packages/server/src/config/urls.ts";
 import { Listener } from "../../packages/server/src/http/listener.ts";
@@ -322,7 +335,11 @@ describe("advisories: TLS", { skip: !hasOpenssl }, () => {
     });
   }
 
-  function tlsServer(flags: readonly string[]): Promise<{ server: ServerProcess; port: number }> {
+  /** On the directory of another server, if there is one. */
+  function tlsServer(
+    flags: readonly string[],
+    before?: ServerProcess,
+  ): Promise<{ server: ServerProcess; port: number }> {
     return freePort().then(async (port) => {
       const server = await ServerProcess.quorate({
         flags: [
@@ -334,6 +351,7 @@ describe("advisories: TLS", { skip: !hasOpenssl }, () => {
           "--client-cert-auth",
           ...flags,
         ],
+        ...(before === undefined ? {} : { directory: before.directory, ports: before.ports }),
         waitUntilReady: false,
       });
       const deadline = Date.now() + 20_000;
@@ -344,6 +362,34 @@ describe("advisories: TLS", { skip: !hasOpenssl }, () => {
       return { server, port };
     });
   }
+
+  advisory("SA-03", "what comes through a gateway is never the user of the gateway's certificate", async (context) => {
+    const plain = await ServerProcess.quorate({ flags: ["--bcrypt-cost=4"] });
+    const calls = new Calls(plain.ports.client);
+    const user = { name: "root", password: "root-password" };
+    await calls.unary("etcdserverpb.Auth/UserAdd", AuthUserAddRequest, AuthUserAddResponse, user);
+    await calls.unary("etcdserverpb.Auth/RoleAdd", AuthRoleAddRequest, AuthRoleAddResponse, { name: "root" });
+    const granted = { user: "root", role: "root" };
+    await calls.unary("etcdserverpb.Auth/UserGrantRole", AuthUserGrantRoleRequest, AuthUserGrantRoleResponse, granted);
+    await calls.unary("etcdserverpb.Auth/AuthEnable", AuthEnableRequest, AuthEnableResponse, {});
+    calls.close();
+    await plain.kill("SIGTERM");
+    const { server, port } = await tlsServer([], plain);
+    try {
+      const nobody = { status: "3", message: "etcdserver: user name is empty" };
+      assert.deepEqual(await call(port, "root", { "grpcgateway-accept": "application/json" }), nobody);
+      const direct = await call(port, "root");
+      if (direct.message === nobody.message) {
+        context.skip("certificates name no users in this version");
+        return;
+      }
+      assert.equal(direct.status, "0", "a client's own certificate says who it is");
+      assert.notEqual((await call(port, "member")).status, "0", "a name that is no user's");
+    } finally {
+      await server.dispose();
+      await plain.dispose();
+    }
+  });
 
   advisory("SA-23", "a revoked certificate opens no port, also where HTTP has its own", async (context) => {
     for (const hasHttpPort of [false, true]) {

@@ -32,7 +32,7 @@ class Scene {
       {
         memberId: 1n,
         ids: new RequestIds(1n, 1_700_000_000_000),
-        state: {} as never,
+        state: { auth: { isEnabled: false } } as never,
         consensus: this.consensus as never,
         timeoutOf: () => "Timeout",
         maxEntryBytes: 1024 * 1024,
