@@ -1,14 +1,11 @@
 /** Requests between members as their observer sees them, over a real connection. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { createServer } from "node:http";
+import { createServer, request as requestOver } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { type Log, silentLog } from "@quorate/world";
-import { parseUrls } from "../config/urls.ts";
 import { ManualWorld } from "../testing/manual-world.ts";
-import { MachineTimers } from "../world/clock.ts";
-import { Dialer } from "./dialer.ts";
 import { FollowedRequests, type PeerObserver, type PeerRequest } from "./peer-observer.ts";
 
 /** What was heard, in words. Each request's slot carries its number from its beginning to its end. */
@@ -54,12 +51,13 @@ test("both ends of a request are told once, with path, peer, status, sizes and d
   t.after(() => server.close());
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const timers = new MachineTimers();
-  const dialer = new Dialer(null, 1000, timers, new FollowedRequests(world, silentLog, here));
+  const { port } = server.address() as AddressInfo;
+  const url = `http://127.0.0.1:${port}`;
+  const outgoing = new FollowedRequests(world, silentLog, here);
   const ask = (path: string, body: string): void => {
     const headers = { "Content-Length": body.length };
-    const request = dialer.request(parseUrls(url)[0]!, { method: "POST", path, headers });
+    const request = requestOver({ port, host: "127.0.0.1", method: "POST", path, headers });
+    outgoing.outgoing(request, url);
     request.on("response", (response) => response.resume());
     request.on("error", () => {});
     request.end(body);
