@@ -3,7 +3,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type ErrorKind, RaftOp } from "@quorate/api";
 import { LeaseRevokeRequest, PutRequest } from "@quorate/api/messages";
-import { silentLog } from "@quorate/world";
 import { FakeCall } from "../testing/fake-call.ts";
 import { ManualWorld } from "../testing/manual-world.ts";
 import { MemberCounters } from "./member-counters.ts";
@@ -30,7 +29,6 @@ class Scene {
   constructor() {
     this.proposals = new Proposals(
       {
-        memberId: 1n,
         ids: new RequestIds(1n, 1_700_000_000_000),
         state: { auth: { isEnabled: false } } as never,
         consensus: this.consensus as never,
@@ -39,7 +37,7 @@ class Scene {
         requestTimeoutMs: 7000,
         counters: new MemberCounters(),
       },
-      { quotaBytes: -1, maxRequestBytes: 1000, clock: new ManualWorld(), log: silentLog },
+      { maxRequestBytes: 1000, clock: new ManualWorld() },
     );
   }
 
