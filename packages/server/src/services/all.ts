@@ -1,6 +1,7 @@
 /** Every method a member answers, by path. What later versions bring answers Unimplemented, as a method nobody knows does. */
 import type { Method } from "@quorate/rpc";
 import type { Member } from "../member/member.ts";
+import type { Counter } from "../metrics/exposition.ts";
 import { type AdmissionOptions, admitted } from "./admission.ts";
 import { authMethods } from "./auth.ts";
 import { type ClusterServiceOptions, clusterMethods } from "./cluster.ts";
@@ -17,7 +18,7 @@ import { watchMethods } from "./watch.ts";
 export interface ServiceOptions extends AdmissionOptions, ClusterServiceOptions, LeaseServiceOptions {}
 
 export function allMethods(member: Member, options: ServiceOptions): [string, Method][] {
-  const own = admitted(member, options, [
+  const services: [string, Method][] = [
     ...kvMethods(member),
     ...watchMethods(member),
     ...leaseMethods(member, options),
@@ -25,8 +26,13 @@ export function allMethods(member: Member, options: ServiceOptions): [string, Me
     ...maintenanceMethods(member),
     ...authMethods(member),
     ...healthMethods(),
-  ]);
-  // Made of the others, which they call through the gate.
-  const local = new LocalMethods(own, member.options.timers);
-  return [...own, ...admitted(member, options, [...lockMethods(local), ...electionMethods(local)])];
+  ];
+  // Made of the others, which they call through a gate like the clients', but not as clients: nobody counts that.
+  const local = new LocalMethods(
+    admitted(member, { clientRequests: () => UNCOUNTED }, services),
+    member.options.timers,
+  );
+  return admitted(member, options, [...services, ...lockMethods(local), ...electionMethods(local)]);
 }
+
+const UNCOUNTED: Counter = { value: 0, add: () => {} };
