@@ -141,6 +141,13 @@ export function isInstalled(program: string, versionArgument = "--version"): boo
   }
 }
 
+/** The minor version of the etcd that tests compare with, "3.4" for Debian's; "" where there is none. */
+export function etcdVersion(): string {
+  const program = process.env.ETCD ?? "etcd";
+  if (!isInstalled(program)) return "";
+  return /etcd Version: (\d+\.\d+)/.exec(execFileSync(program, ["--version"], { encoding: "utf8" }))?.[1] ?? "";
+}
+
 export interface ProcessEnd {
   /** Exit code, or the name of the signal that ended it. */
   readonly code: number | string;

@@ -11,6 +11,7 @@ export type {
   AcceptedSocket,
   CallOwner,
   Method,
+  ObservedCall,
   RpcObserver,
   ServerCall,
   ServerPeer,

@@ -10,7 +10,7 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Tokens } from "@quorate/auth";
-import { RpcServer } from "@quorate/rpc";
+import { type RpcObserver, RpcServer } from "@quorate/rpc";
 import type { Clock, Log } from "@quorate/world";
 import { tokensOf } from "./auth/configured-tokens.ts";
 import { type Passwords, passwordsOf } from "./auth/passwords.ts";
@@ -35,9 +35,11 @@ import { memberOptionsOf } from "./member/member-options.ts";
 import type { World } from "./member/open-member.ts";
 import { conditionOf } from "./member-condition.ts";
 import { ServerMetrics } from "./metrics/server-metrics.ts";
+import { bothOf, type ServerObservers } from "./observers.ts";
 import { askHashOf, askVersionsOf, discover, leaderLinkOf } from "./outward.ts";
 import { PeerClient } from "./peers/peer-client.ts";
 import type { PeerNetwork, PeerNetworkOwner } from "./peers/peer-network.ts";
+import { FollowedRequests } from "./peers/peer-observer.ts";
 import { PeerTransport } from "./peers/transport.ts";
 import { allMethods } from "./services/all.ts";
 import { peerRequestsOf } from "./services/peer-requests.ts";
@@ -87,7 +89,7 @@ export class RunningServer {
   readonly #handlers: Readonly<Record<Traffic, ListenerHandlers>>;
 
   /** Resolves when clients may come. Rejects with what refused the start. */
-  static async start(config: Config, log: ZapLog): Promise<RunningServer> {
+  static async start(config: Config, log: ZapLog, observers: ServerObservers = {}): Promise<RunningServer> {
     const world = {
       disk: new NodeDisk(),
       clock: new MachineClock(),
@@ -101,14 +103,21 @@ export class RunningServer {
     refuseForeign(config);
     const tls = openTls(config, world, log.for("tls"));
     const bound = makeListeners(config, tls, world.clock, log);
-    const client = new PeerClient({ tls: tls.peer, electionTimeoutMs: electionMs(config), timers: world.timers });
+    const followed = new FollowedRequests(world.clock, log.for("rafthttp"), observers.peers ?? null);
+    const client = new PeerClient({
+      tls: tls.peer,
+      electionTimeoutMs: electionMs(config),
+      timers: world.timers,
+      followed,
+    });
     let locks: readonly DirectoryLock[] = [];
     try {
       for (const { listener } of bound) await listener.listen();
       const tokens = await tokensOf(config, { ...world, log: log.for("auth/tokens") });
       const opened = await openDataDirectory(config, world, () => discover(config, world, client));
       locks = opened.locks;
-      const server = new RunningServer(config, log, world, opened, bound, client, tokens, tls);
+      const outside = { client, followed, calls: observers.calls, tokens, tls };
+      const server = new RunningServer(config, log, world, opened, bound, outside);
       await server.#serve();
       return server;
     } catch (error) {
@@ -132,10 +141,15 @@ export class RunningServer {
     world: World,
     { parts, locks }: OpenedMember,
     bound: readonly Bound[],
-    client: PeerClient,
-    tokens: Tokens,
-    tls: Tls,
+    outside: {
+      readonly client: PeerClient;
+      readonly followed: FollowedRequests;
+      readonly calls: RpcObserver | undefined;
+      readonly tokens: Tokens;
+      readonly tls: Tls;
+    },
   ) {
+    const { client, followed, tokens, tls } = outside;
     this.#config = config;
     this.#log = log;
     this.#locks = locks;
@@ -165,6 +179,7 @@ export class RunningServer {
         timeouts: { readMs: config.raftReadTimeoutMs, writeMs: config.raftWriteTimeoutMs },
         tls: tls.peer,
         snapshotDirectory: snapshotDirectoryOf(config),
+        followed,
       });
       return this.#transport;
     };
@@ -205,7 +220,7 @@ export class RunningServer {
       clock: world.clock,
       timers: world.timers,
       log: log.for("rpc"),
-      observer: metrics.observer,
+      observer: bothOf(metrics.observer, outside.calls),
       // A client whose TLS handshake settled on HTTP/2 asks for /health over that.
       plainHandler: ({ method, path, authority, origin, scheme }, answer) =>
         endpoints.handle({ method, target: path, host: authority, origin, isTls: scheme === "https" }, false, answer),

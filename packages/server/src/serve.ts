@@ -23,12 +23,16 @@ import { defaultHost } from "./config/default-host.ts";
 import { environmentName, FLAGS } from "./config/flags.ts";
 import { openOutputs } from "./log/outputs.ts";
 import { ZapLog } from "./log/zap-log.ts";
+import type { ServerObservers } from "./observers.ts";
 import { RunningServer } from "./running-server.ts";
 import { VERSIONS } from "./versions.ts";
 import { MachineClock } from "./world/clock.ts";
 
-/** Does not return before the process is to end; resolves with the exit code, or never if a signal ends it. */
-export async function serve(args: readonly string[]): Promise<number> {
+/**
+ * Does not return before the process is to end; resolves with the exit code, or never if a signal ends it. `observers` hear
+ * of every request of clients and members.
+ */
+export async function serve(args: readonly string[], observers: ServerObservers = {}): Promise<number> {
   let settings: Settings;
   const clock = new MachineClock();
   // Until the configuration says where lines go, they go where etcd's first ones do.
@@ -58,10 +62,10 @@ export async function serve(args: readonly string[]): Promise<number> {
     log.warn("failed to verify flags", { error });
     return 1;
   }
-  return run(config, args, log);
+  return run(config, args, log, observers);
 }
 
-async function run(config: Config, args: readonly string[], log: ZapLog): Promise<number> {
+async function run(config: Config, args: readonly string[], log: ZapLog, observers: ServerObservers): Promise<number> {
   log.for("main").info("Running: ", { args: ["quorate", "serve", ...args] });
   if (config.name === "default") {
     log.warn(
@@ -72,7 +76,7 @@ async function run(config: Config, args: readonly string[], log: ZapLog): Promis
   endOnBrokenInvariant(log);
   let server: RunningServer;
   try {
-    server = await RunningServer.start(config, log);
+    server = await RunningServer.start(config, log, observers);
   } catch (error) {
     if (error instanceof BrokenInvariant) throw error;
     if ((error as { kind?: string }).kind === "Discovery") {

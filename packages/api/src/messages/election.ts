@@ -3,7 +3,7 @@
  * What the fields mean: proto/.
  */
 
-import { bytes, embedded, id, int64, message } from "./fields.ts";
+import { bound, bytes, embedded, id, message } from "./fields.ts";
 import { KeyValue } from "./kv.ts";
 import type { MessageType } from "./message-type.ts";
 import { ResponseHeader } from "./response-header.ts";
@@ -40,7 +40,7 @@ export interface LeaderKey {
 export const LeaderKey: MessageType<LeaderKey> = message<LeaderKey>("v3electionpb.LeaderKey", {
   name: bytes(1),
   key: bytes(2),
-  rev: int64(3),
+  rev: bound(3),
   lease: id(4),
 });
 

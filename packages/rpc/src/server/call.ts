@@ -26,14 +26,17 @@ import {
   responseHeadersFrame,
   unknownEncoding,
 } from "./answers.ts";
-import type { CallOwner, Method, ServerCall, StreamHandler } from "./method.ts";
+import type { CallOwner, Method, ObservedCall, ServerCall, StreamHandler } from "./method.ts";
 import type { RequestHead } from "./request-head.ts";
 import type { ServerConnection } from "./server-connection.ts";
 
-export class Call extends GrpcStream implements ServerCall, Timed {
+export class Call extends GrpcStream implements ServerCall, ObservedCall, Timed {
   declare readonly connection: ServerConnection;
   owner: CallOwner | null = null;
   state: unknown = undefined;
+  trace: unknown = undefined;
+  receivedBytes = 0;
+  sentBytes = 0;
   deadlineMs: number;
   deadlineSlot = -1;
   deadlineBefore: Timed | null = null;
@@ -90,13 +93,14 @@ export class Call extends GrpcStream implements ServerCall, Timed {
   /** The connection has put the call into its map. */
   begin(): void {
     if (this.deadlineMs !== Number.POSITIVE_INFINITY) this.connection.deadlines.add(this);
-    this.connection.observer?.callStarted?.(this.path);
+    this.connection.observer?.callStarted?.(this);
     if (this.#method.kind === "stream") this.#handler = this.#method.open(this);
   }
 
   // ---------------------------------------------------------------- from the client
 
   protected override message(buffer: Buffer, start: number, end: number, isLast: boolean): void {
+    this.receivedBytes += end - start;
     this.connection.observer?.messageReceived?.(this.path, end - start);
     this.#messages++;
     // An answered stream's remaining messages concern nobody.
@@ -169,7 +173,7 @@ export class Call extends GrpcStream implements ServerCall, Timed {
     const length = end - start;
     const framed = messagePrefixBytes + length;
     const connection = this.connection;
-    connection.observer?.messageSent?.(this.path, length);
+    this.#sent(connection, length);
     if (!this.#headersSent && this.canSendNow(framed)) {
       // The common answer: three frames in one go. bench/echo.ts
       const output = connection.output;
@@ -200,7 +204,7 @@ export class Call extends GrpcStream implements ServerCall, Timed {
       source.released?.();
       return;
     }
-    this.connection.observer?.messageSent?.(this.path, totalBytes);
+    this.#sent(this.connection, totalBytes);
     this.#sendHeaders();
     this.#answered(StatusCode.Ok);
     this.writeFrom(totalBytes, source);
@@ -218,7 +222,7 @@ export class Call extends GrpcStream implements ServerCall, Timed {
 
   send(buffer: Uint8Array, start: number, end: number): boolean {
     if (!this.isOpen) return false;
-    this.connection.observer?.messageSent?.(this.path, end - start);
+    this.#sent(this.connection, end - start);
     this.#sendHeaders();
     this.writeMessage(buffer, start, end, buffer, 0, 0, 0);
     return this.sending === null || this.#mayQueueMore();
@@ -226,7 +230,7 @@ export class Call extends GrpcStream implements ServerCall, Timed {
 
   sendShared(head: Uint8Array, headStart: number, headEnd: number, tail: Uint8Array): boolean {
     if (!this.isOpen) return false;
-    this.connection.observer?.messageSent?.(this.path, headEnd - headStart + tail.length);
+    this.#sent(this.connection, headEnd - headStart + tail.length);
     this.#sendHeaders();
     this.writeShared(head, headStart, headEnd, tail);
     return this.sending === null || this.#mayQueueMore();
@@ -293,7 +297,12 @@ export class Call extends GrpcStream implements ServerCall, Timed {
     this.#isAnswered = true;
     this.#held = null;
     this.connection.deadlines.remove(this);
-    this.connection.observer?.callEnded?.(this.path, code, this.openedMs);
+    this.connection.observer?.callEnded?.(this, code);
+  }
+
+  #sent(connection: ServerConnection, bytes: number): void {
+    this.sentBytes += bytes;
+    connection.observer?.messageSent?.(this.path, bytes);
   }
 
   #localEnded(): void {

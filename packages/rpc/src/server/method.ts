@@ -112,12 +112,27 @@ export interface AcceptedSocket {
   readonly commonName?: () => string | null;
 }
 
-/** Hears of everything worth counting. All methods are called synchronously and must be quick. */
+/** A call as an observer sees it. */
+export interface ObservedCall {
+  readonly path: string;
+  readonly connection: ServerPeer;
+  /** The clock's time of its beginning. */
+  readonly openedMs: number;
+  /** Of its messages, both ways, without what frames and headers add. */
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+  /** First value of a header, "traceparent" for instance. */
+  metadata(name: string): string | undefined;
+  /** The observer's own slot: a span, for instance. */
+  trace: unknown;
+}
+
+/** Hears of everything worth counting or tracing. All methods are called synchronously and must be quick. */
 export interface RpcObserver {
   /** A call of a known method began. */
-  callStarted?(path: string): void;
-  /** ... and ended; `startedMs` is the clock's time of its beginning. */
-  callEnded?(path: string, code: number, startedMs: number): void;
+  callStarted?(call: ObservedCall): void;
+  /** ... and ended, once, with this status; its last message may still wait to be sent. */
+  callEnded?(call: ObservedCall, code: number): void;
   messageReceived?(path: string, bytes: number): void;
   messageSent?(path: string, bytes: number): void;
   /** See `CloseReason` in http2/connection.ts. */

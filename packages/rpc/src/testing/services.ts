@@ -1,6 +1,6 @@
 /** Small services for tests, all under /t.Test/, and an observer that remembers. */
 import { StatusCode } from "../grpc/status.ts";
-import type { CallOwner, Method, RpcObserver, ServerCall, StreamHandler } from "../server/method.ts";
+import type { CallOwner, Method, ObservedCall, RpcObserver, ServerCall, StreamHandler } from "../server/method.ts";
 
 /** /t.Test/Echo: the message back. */
 export const echo: Method = {
@@ -98,7 +98,7 @@ export class CountingObserver implements RpcObserver {
   callStarted(): void {
     this.started++;
   }
-  callEnded(path: string, code: number): void {
+  callEnded({ path }: ObservedCall, code: number): void {
     this.ended.push(`${path} ${code}`);
   }
   messageReceived(): void {

@@ -10,10 +10,11 @@ import { readdirSync, readFileSync } from "node:fs";
 import { AlarmType, methods, StatusCode } from "@quorate/api";
 import { idText } from "@quorate/membership";
 import { NO_NODE, type NodeId } from "@quorate/raft";
-import type { RpcObserver, RpcServer } from "@quorate/rpc";
+import type { ObservedCall, RpcObserver, RpcServer } from "@quorate/rpc";
 import type { Clock, Log } from "@quorate/world";
 import { formatDuration } from "../config/duration.ts";
 import type { Member } from "../member/member.ts";
+import { remoteOf } from "../remote-address.ts";
 import { VERSIONS } from "../versions.ts";
 import { type Counter, exponentialBounds, type Histogram, MetricsRegistry } from "./exposition.ts";
 import { PeerMetrics } from "./peer-metrics.ts";
@@ -61,18 +62,18 @@ export class ServerMetrics {
     );
     const byPath = this.#byPath;
     this.observer = {
-      callStarted(path) {
-        byPath.get(path)?.started.add();
+      callStarted(call) {
+        byPath.get(call.path)?.started.add();
       },
-      callEnded(path, code, startedMs) {
-        const counters = byPath.get(path);
+      callEnded(call, code) {
+        const counters = byPath.get(call.path);
         if (counters === undefined) return;
         counters.handled[code]?.add();
-        const tookMs = clock.monotonicMs() - startedMs;
+        const tookMs = clock.monotonicMs() - call.openedMs;
         counters.seconds?.observe(tookMs / 1000);
-        if (tookMs > slowRequestMs && counters.isUnary) {
-          log.warn("request stats", { "time spent": formatDuration(tookMs), method: path, code: CODE_NAMES[code] });
-        }
+        if (!counters.isUnary) return;
+        if (tookMs > slowRequestMs) log.warn("request stats", statsOf(call, code, tookMs, clock));
+        else if (log.isEnabled("debug")) log.debug("request stats", statsOf(call, code, tookMs, clock));
       },
       messageReceived(path, bytes) {
         byPath.get(path)?.received.add();
@@ -330,6 +331,19 @@ export class ServerMetrics {
     operations("etcd_mvcc_txn_total", "Total number of txns seen by this member.", () => member.store.counts.txns);
     gauge("quorate_leases", "Leases granted and not revoked.", () => member.lessor.count);
   }
+}
+
+/** What etcd tells of a call, but for what was in it: keys and secrets stay out of the log. */
+function statsOf(call: ObservedCall, code: number, tookMs: number, clock: Clock): Record<string, unknown> {
+  return {
+    "start time": new Date(clock.wallMs() - tookMs).toISOString(),
+    "time spent": formatDuration(tookMs),
+    remote: remoteOf(call.connection),
+    "response type": call.path,
+    "request size": call.receivedBytes,
+    "response size": call.sentBytes,
+    code: CODE_NAMES[code],
+  };
 }
 
 function countersOf(registry: MetricsRegistry, path: string, kind: string, isExtensive: boolean): MethodCounters {

@@ -12,6 +12,7 @@ import { isTls, type ServiceUrl } from "../config/urls.ts";
 import type { Credentials } from "../tls/credentials.ts";
 import { dialOptions } from "../tls/remote-check.ts";
 import { DIAL_EXTRA_MS, IDLE_CONNECTION_MS, TLS_HANDSHAKE_MS } from "./limits.ts";
+import type { FollowedRequests } from "./peer-observer.ts";
 
 export interface DialRequest {
   readonly method: "GET" | "POST";
@@ -25,8 +26,10 @@ export class Dialer {
   readonly #tls: Credentials;
   readonly #dialMs: number;
   readonly #timers: Timers;
+  readonly #followed: FollowedRequests | null;
 
-  constructor(tls: Credentials, electionTimeoutMs: number, timers: Timers) {
+  constructor(tls: Credentials, electionTimeoutMs: number, timers: Timers, followed: FollowedRequests | null = null) {
+    this.#followed = followed;
     this.#tls = tls;
     this.#dialMs = DIAL_EXTRA_MS + electionTimeoutMs;
     this.#timers = timers;
@@ -34,14 +37,16 @@ export class Dialer {
 
   /** The caller ends the request. What goes wrong comes as its "error" event. */
   request(url: ServiceUrl, { method, path, headers, agent }: DialRequest): ClientRequest {
-    const { request } = process.getBuiltinModule("node:http");
-    return request({
+    const http = process.getBuiltinModule("node:http");
+    const request = http.request({
       method,
       path,
       headers,
       ...(url.path === "" ? { host: hostOf(url), port: url.port } : { host: "localhost" }),
       ...(agent === undefined ? { createConnection: () => this.#connect(url) } : { agent }),
     });
+    this.#followed?.outgoing(request, url.text);
+    return request;
   }
 
   /** For requests to one URL at a time: connections are kept until they have been idle for a while. */

@@ -18,6 +18,7 @@ import { parseUrls, type ServiceUrl } from "../config/urls.ts";
 import type { Credentials } from "../tls/credentials.ts";
 import { headerOf, idOf } from "./compatibility.ts";
 import { Dialer } from "./dialer.ts";
+import type { FollowedRequests } from "./peer-observer.ts";
 import {
   type DowngradeOutcome,
   type HashKvOutcome,
@@ -54,6 +55,8 @@ export interface PeerClientOptions {
   readonly tls: Credentials;
   readonly electionTimeoutMs: number;
   readonly timers: Timers;
+  /** Default: nobody follows them. */
+  readonly followed?: FollowedRequests;
 }
 
 interface Answer {
@@ -87,8 +90,8 @@ export class PeerClient {
   /** Of the URL asked frequently, the leader's. */
   #agent: { readonly url: string; readonly agent: Agent } | null = null;
 
-  constructor({ tls, electionTimeoutMs, timers }: PeerClientOptions) {
-    this.#dialer = new Dialer(tls, electionTimeoutMs, timers);
+  constructor({ tls, electionTimeoutMs, timers, followed }: PeerClientOptions) {
+    this.#dialer = new Dialer(tls, electionTimeoutMs, timers, followed);
     this.#timers = timers;
   }
 

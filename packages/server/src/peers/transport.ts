@@ -37,6 +37,7 @@ import { type LinkTimeouts, linkHeartbeatMs, REMOTES } from "./limits.ts";
 import { Peer, Remote } from "./peer.ts";
 import { answerTo, PeerHandler } from "./peer-handler.ts";
 import type { OutgoingSnapshot, PeerNetwork, PeerNetworkOwner } from "./peer-network.ts";
+import type { FollowedRequests } from "./peer-observer.ts";
 import type { PeerRequests } from "./peer-requests.ts";
 import type { PeerNews, PeerSurroundings, Received } from "./peer-surroundings.ts";
 import { SnapshotReceiver } from "./snapshot-receiver.ts";
@@ -57,6 +58,8 @@ export interface PeerTransportOptions extends LocalIdentity {
   readonly tls: Credentials;
   /** Where snapshots arrive; exists when the first does. */
   readonly snapshotDirectory: string;
+  /** Default: nobody follows its requests. */
+  readonly followed?: FollowedRequests;
 }
 
 const SAID_BY_LEADERS: ReadonlySet<MessageType> = new Set([
@@ -71,6 +74,7 @@ export class PeerTransport implements PeerNetwork, PeerNews {
   readonly #owner: PeerNetworkOwner;
   readonly #around: PeerSurroundings;
   readonly #handler: PeerHandler;
+  readonly #followed: FollowedRequests | null;
   readonly #snapshots: SnapshotSender;
   readonly #encoded = new EncodedEntries();
   readonly #peers = new Map<NodeId, Peer>();
@@ -90,12 +94,13 @@ export class PeerTransport implements PeerNetwork, PeerNews {
     const { owner, requests, timers, clock, log, metrics, electionTimeoutMs, timeouts, tls, snapshotDirectory } =
       options;
     this.#owner = owner;
+    this.#followed = options.followed ?? null;
     this.#around = {
       timers,
       clock,
       log,
       local: options,
-      dialer: new Dialer(tls, electionTimeoutMs, timers),
+      dialer: new Dialer(tls, electionTimeoutMs, timers, options.followed),
       timeouts,
       metrics,
       news: this,
@@ -124,8 +129,12 @@ export class PeerTransport implements PeerNetwork, PeerNews {
 
   /** A request at the peer port, for the listener. */
   handle(request: IncomingMessage, response: ServerResponse): void {
-    if (this.#isStopped) response.destroy();
-    else this.#handler.handle(request, response);
+    if (this.#isStopped) {
+      response.destroy();
+      return;
+    }
+    this.#followed?.incoming(request, response);
+    this.#handler.handle(request, response);
   }
 
   send(message: Message): void {

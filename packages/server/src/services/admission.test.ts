@@ -4,8 +4,10 @@ import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import {
   HealthCheckRequest,
+  LeaderRequest,
   LeaseGrantRequest,
   LeaseKeepAliveRequest,
+  LockRequest,
   MemberAddRequest,
   MemberListRequest,
   PutRequest,
@@ -170,4 +172,36 @@ test("the monitor of leaders rests when nobody asks for one", async () => {
   call.cancel();
   cluster.advance(1000);
   assert.equal(cluster.world.timerCount, before);
+});
+
+test("locks and elections are refused by a learner and without a leader as every call is", async () => {
+  const { learner } = await withLearner();
+  const locking = learner.send("/v3lockpb.Lock/Lock", LockRequest, { name: a.key });
+  const observing = learner.send("/v3electionpb.Election/Observe", LeaderRequest, { name: a.key });
+  assert.deepEqual([locking.status, observing.status], [LEARNER, LEARNER]);
+  const cluster = await SimulatedCluster.serving(3);
+  const [follower] = cluster.followers as [ClusterMachine];
+  cluster.leader.send(PUT, PutRequest, { key: Buffer.from("l/9") });
+  cluster.advance(200);
+  const waiting = follower.send("/v3lockpb.Lock/Lock", LockRequest, { name: Buffer.from("l") }, asking("/lock"));
+  cluster.advance(1000);
+  cluster.cutOff(follower);
+  cluster.advance(10_000);
+  assert.equal(waiting.status, null, "it was let in while there was a leader");
+  const late = follower.send("/v3lockpb.Lock/Lock", LockRequest, { name: a.key }, asking("/lock"));
+  assert.deepEqual(late.status, NO_LEADER);
+});
+
+test("a version of the client's API that is no text is refused, whoever leads", async () => {
+  const { cluster, learner } = await withLearner();
+  const asking = (path: string, bytes: number[]): FakeCall =>
+    new FakeCall(path, { "client-api-version": Buffer.from(bytes).toString("latin1") });
+  const refused = { code: 3, message: "etcdserver: invalid client api version" };
+  for (const machine of [cluster.leader, learner]) {
+    const local = { ...a, serializable: true };
+    assert.deepEqual(machine.send(RANGE, RangeRequest, local, asking(RANGE, [0x33, 0xff])).status, refused);
+    assert.equal(machine.send(RANGE, RangeRequest, local, asking(RANGE, [0x33, 0xc3, 0xa9])).status!.code, 0);
+  }
+  assert.deepEqual(cluster.leader.openStream(WATCH, asking(WATCH, [0xc3])).call.status, refused);
+  assert.deepEqual(learner.openStream(WATCH, asking(WATCH, [0xc3])).call.status, LEARNER);
 });

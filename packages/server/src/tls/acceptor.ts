@@ -9,6 +9,7 @@
 import type { Socket } from "node:net";
 import type { TLSSocket, Server as TlsServer } from "node:tls";
 import type { Clock, Log } from "@quorate/world";
+import { remoteOf } from "../remote-address.ts";
 import { type Credentials, causeOf, type LoadedFiles } from "./credentials.ts";
 import { checkAccepted, type Resolver, subjectNames } from "./remote-check.ts";
 
@@ -52,7 +53,7 @@ export class TlsAcceptor {
   accept(socket: Socket, accepted: (secure: TLSSocket) => void): void {
     const files = this.#credentials.current();
     if (this.#current?.files !== files) this.#current = { files, server: this.#serverOf(files) };
-    this.#handshakes.set(socket, { remote: remoteOf(socket), accepted });
+    this.#handshakes.set(socket, { remote: remoteOf({ socket }), accepted });
     this.#current.server.emit("connection", socket);
   }
 
@@ -97,11 +98,6 @@ export class TlsAcceptor {
   #handshakeOf(secure: TLSSocket & { readonly _parent?: Socket }): Handshake | undefined {
     return secure._parent === undefined ? undefined : this.#handshakes.get(secure._parent);
   }
-}
-
-/** A Unix socket's peer has no name; Go writes "@". */
-function remoteOf(socket: Socket): string {
-  return socket.remoteAddress === undefined ? "@" : `${socket.remoteAddress}:${socket.remotePort}`;
 }
 
 /** A client that vanishes is normal life; what it leaves behind is handled at "close". */
