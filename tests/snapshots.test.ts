@@ -346,7 +346,7 @@ describe("a snapshot of ours", { skip: !hasEtcd || !hasEtcdctl }, () => {
       };
       // Members count as healthy when they have been in touch for five seconds.
       const added = await until(() => change("add", "m4", "--learner", `--peer-urls=${peerUrl}`));
-      const [, id] = /^Member ([0-9a-f]+) added/.exec(added.stdout)!;
+      const [, id] = /^Member +([0-9a-f]+) added/.exec(added.stdout)!;
       const flags = ["--initial-cluster-state=existing", "--initial-cluster-token=restored"];
       servers.push(await start("quorate", fourth, [...members, fourth], flags));
       const ofLearner = JSON.parse(await utl(["snapshot", "status", await save(servers.at(-1)!), "-w", "json"])) as {
