@@ -87,20 +87,22 @@ async function measureLogins(kind: ServerKind): Promise<Measurement> {
     const quietMs = longestOf(load);
     load.forget();
     const startedMs = performance.now();
-    await closedLoop({
+    const { failures } = await closedLoop({
       port: server.port,
       connections: 10,
       inFlight: LOGINS / 10,
       warmupMs: 0,
       measureMs: 1,
       total: LOGINS,
+      // An etcd that is asked for more than it can check in time refuses some.
+      toleratesFailures: true,
       next: nextLogin(),
     });
     const tookMs = performance.now() - startedMs;
     await sleep(500);
     const value = longestOf(load);
     load.stop();
-    return { value, unit: " ms", quietMs, loginsTookMs: tookMs };
+    return { value, unit: " ms", quietMs, loginsTookMs: tookMs, failures };
   } finally {
     await server.stop();
   }
