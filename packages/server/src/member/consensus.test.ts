@@ -60,7 +60,7 @@ class Bench implements ConsensusOwner, DurableLog {
   /** Messages given to the network and not flushed. */
   unflushed = 0;
 
-  constructor(voters: readonly NodeId[] = [1n]) {
+  constructor(voters: readonly NodeId[] = [1n], preVote = false) {
     this.storage = new FixedConfStorage(voters);
     this.raft = new RawNode({
       id: 1n,
@@ -74,7 +74,7 @@ class Bench implements ConsensusOwner, DurableLog {
       maxInflightMessages: 512,
       maxInflightBytes: 0,
       checkQuorum: true,
-      preVote: false,
+      preVote,
       readOnly: "safe",
       disableProposalForwarding: false,
       disableConfChangeValidation: false,
@@ -706,6 +706,80 @@ test("while storage is behind, proposals wait, its own and passed on ones, and n
   while (bench.saves.length > 0) bench.durable();
   assert.deepEqual(bench.events, ["save ba", "durable"]);
 });
+
+const passedOn = (data: Uint8Array): Partial<Message> => ({
+  entries: [new Entry(EntryType.Normal, term(0), index(0), data)],
+});
+
+test("what was passed on while storage was behind is dropped if raft does not take it any more", () => {
+  const deposed = leadThree();
+  deposed.isStorageBehind = true;
+  deposed.step(MessageType.Prop, 2n, passedOn(Buffer.from("b")));
+  // Somebody is further: nobody leads for us.
+  deposed.step(MessageType.AppResp, 2n, { term: term(5) });
+  while (deposed.saves.length > 0) deposed.durable();
+  deposed.isStorageBehind = false;
+  deposed.consensus.resume();
+
+  const handingOver = leadThree();
+  handingOver.isStorageBehind = true;
+  handingOver.step(MessageType.Prop, 2n, passedOn(Buffer.from("b")));
+  handingOver.consensus.transferLeadership(2n);
+  handingOver.isStorageBehind = false;
+  handingOver.consensus.resume();
+
+  const overloaded = leadThree();
+  overloaded.isStorageBehind = true;
+  for (let i = 0; i < 3; i++) overloaded.step(MessageType.Prop, 2n, passedOn(Buffer.alloc(600)));
+  overloaded.isStorageBehind = false;
+  overloaded.consensus.resume();
+  overloaded.turn();
+  assert.equal(overloaded.saves[0]?.entries.length, 1);
+});
+
+test("what was passed on goes on waiting while storage is still behind, and takes no more memory than a limit", () => {
+  const bench = leadThree();
+  bench.events.length = 0;
+  bench.isStorageBehind = true;
+  const large = Buffer.alloc(1024 * 1024);
+  for (let i = 0; i < 100; i++) bench.step(MessageType.Prop, 2n, passedOn(large));
+  bench.consensus.resume();
+  bench.turn();
+  assert.deepEqual(bench.events, []);
+  let taken = 0;
+  bench.raft.step = () => taken++;
+  bench.isStorageBehind = false;
+  bench.consensus.resume();
+  assert.equal(taken, 63);
+});
+
+test("while storage is behind, a follower with entries it has not saved still helps to elect, and stands itself", () => {
+  const behind = (): Bench => {
+    const bench = new Bench([1n, 2n, 3n], true);
+    bench.step(MessageType.Heartbeat, 2n, { term: term(1) });
+    bench.durable();
+    bench.isStorageBehind = true;
+    const entry = new Entry(EntryType.Normal, term(1), index(1), Buffer.from("a"));
+    bench.step(MessageType.App, 2n, { term: term(1), entries: [entry] });
+    return bench;
+  };
+  const voter = behind();
+  voter.consensus.forgetLeader();
+  voter.step(MessageType.PreVote, 3n, { term: term(2), logTerm: term(1), index: index(1) });
+  voter.turn();
+  assert.deepEqual([countOf(voter, MessageType.PreVoteResp), voter.saves.length], [1, 0]);
+
+  const candidate = behind();
+  candidate.tick(5000);
+  candidate.step(MessageType.PreVoteResp, 3n, { term: term(2) });
+  // Its own vote of the new term, and with it the entry, becomes durable before it asks.
+  while (candidate.saves.length > 0) candidate.durable();
+  assert.ok(countOf(candidate, MessageType.Vote) > 0);
+});
+
+function countOf(bench: Bench, type: MessageType): number {
+  return bench.sent.filter((each) => each.type === type).length;
+}
 
 test("while storage is behind, a follower saves no entries and acknowledges none, but votes", () => {
   const bench = new Bench([1n, 2n, 3n]);

@@ -33,6 +33,7 @@ import {
   type MemoryLogStorage,
   type Message,
   MessageType,
+  messageSizeBytes,
   NO_NODE,
   type NodeId,
   type ProgressStatus,
@@ -103,6 +104,9 @@ export interface ConsensusOptions {
   readonly stallMs: number;
 }
 
+/** Of what other members passed on while storage is behind; well below what raft lets wait for commitment. */
+const FORWARDED_BYTES_MAX = 64 * 1024 * 1024;
+
 export class Consensus {
   readonly #raft: RawNode;
   readonly #owner: ConsensusOwner;
@@ -118,6 +122,7 @@ export class Consensus {
   #proposals: Proposal[] = [];
   /** Proposals of other members that wait for storage. */
   #forwarded: Message[] = [];
+  #forwardedBytes = 0;
   /** Changes of the configuration that wait for a leader to be known. */
   #confChanges: { readonly change: ConfChange; readonly isWanted: () => boolean }[] = [];
   #isTurnScheduled = false;
@@ -159,6 +164,8 @@ export class Consensus {
       installed: ({ metadata }) => {
         this.#appliedIndex = metadata.index;
         this.#isLoneVoter = isLoneVoter(this.#raft.id, metadata.confState);
+        // Of the new state nothing waits for storage.
+        this.resume();
       },
       stored: (response) => {
         if (response.to === this.#raft.id) this.#stepOwn(response);
@@ -259,11 +266,31 @@ export class Consensus {
     if (this.#isStopped) return;
     this.#commitNews.received(message);
     if (message.type === MessageType.Prop && this.#owner.isStorageBehind) {
-      this.#forwarded.push(message);
+      this.#hold(message);
       return;
     }
     this.#stepPeer(message);
     this.#schedule();
+  }
+
+  #hold(message: Message): void {
+    const sizeBytes = messageSizeBytes(message);
+    if (this.#forwardedBytes + sizeBytes > FORWARDED_BYTES_MAX) {
+      this.#log.debug("storage is behind, dropped a proposal of a peer", { from: message.from.toString(16) });
+      return;
+    }
+    this.#forwarded.push(message);
+    this.#forwardedBytes += sizeBytes;
+  }
+
+  /** Raft may refuse it by now: there is no leader, or leadership is being handed over. Who asked hears of it by waiting. */
+  #stepHeld(message: Message): void {
+    try {
+      this.#stepPeer(message);
+    } catch (error) {
+      if (!(error instanceof ProposalDropped)) throw error;
+      this.#log.debug("dropped a proposal of a peer", { from: message.from.toString(16), error });
+    }
   }
 
   #stepPeer(message: Message): void {
@@ -356,10 +383,11 @@ export class Consensus {
     this.#turn();
   }
 
-  /** Storage has caught up: what was held back for it goes on. */
+  /** Storage has taken something: what was held back goes on unless there is still too much. */
   resume(): void {
-    if (this.#isStopped) return;
-    for (const message of this.#forwarded.splice(0)) this.#stepPeer(message);
+    if (this.#isStopped || this.#owner.isStorageBehind) return;
+    this.#forwardedBytes = 0;
+    for (const message of this.#forwarded.splice(0)) this.#stepHeld(message);
     this.#schedule();
   }
 

@@ -3,7 +3,7 @@
  *
  *   raft ─▶ add ─▶ waiting ── pump ──▶ being saved ── durable ──▶ memory log ──▶ owner.stored: raft, the leader
  *                    │                   or, in the log's place, a snapshot
- *                    └── storage is behind: held, but for a new term or vote
+ *                    └── storage is behind: held, but for a new term or vote, and pre-votes
  *
  * Invariants:
  *  - raft and others learn that something is stored only after the disk said so, in the order raft asked (RA-02, RA-03);
@@ -12,7 +12,14 @@
  *
  * Owned by Consensus, which pumps once a turn. Synchronous but for the log's answer.
  */
-import type { Entry, HardState, MemoryLogStorage, Message, Snapshot } from "@quorate/raft";
+import {
+  type Entry,
+  type HardState,
+  type MemoryLogStorage,
+  type Message,
+  MessageType,
+  type Snapshot,
+} from "@quorate/raft";
 import type { Clock, Log } from "@quorate/world";
 
 /** What the log on disk must do for us. */
@@ -91,7 +98,11 @@ export class LogAppends {
 
   /** Hands the log everything raft asked for since the last write, as one write. */
   pump(): void {
-    while (!this.#isSaving && this.#waiting.length > 0 && !this.#mustHold()) {
+    while (!this.#isSaving && this.#waiting.length > 0) {
+      if (this.#mustHold()) {
+        this.#tellPreVotes();
+        return;
+      }
       const messages = this.#take();
       const hardState = lastHardState(messages) ?? this.#hardState;
       const changesVote = this.#changesVote(hardState);
@@ -116,8 +127,20 @@ export class LogAppends {
    */
   #mustHold(): boolean {
     if (this.#owner.isLeader() || !this.#owner.isStorageBehind()) return false;
+    if (this.#waiting.every((each) => each.entries.length === 0)) return false;
     const changesVote = this.#changesVote(lastHardState(this.#waiting) ?? this.#hardState);
     return !changesVote && this.#waiting[0]!.snapshot === null;
+  }
+
+  /** They promise nothing that must be durable, and without them nobody could be elected while we are behind. */
+  #tellPreVotes(): void {
+    const told: Message[] = [];
+    for (const message of this.#waiting) {
+      if (!message.responses.some(isPreVote)) continue;
+      told.push(...message.responses.filter(isPreVote));
+      message.responses = message.responses.filter((each) => !isPreVote(each));
+    }
+    for (const response of told) this.#owner.stored(response);
   }
 
   #changesVote({ term, vote }: HardState): boolean {
@@ -163,6 +186,10 @@ export class LogAppends {
       for (const response of responses) this.#owner.stored(response);
     }
   }
+}
+
+function isPreVote({ type }: Message): boolean {
+  return type === MessageType.PreVoteResp;
 }
 
 /** What the last of these messages that speaks of the hard state says; null if none does. */
