@@ -90,6 +90,12 @@ test("an alarm is told once, with its member and its remedy", () => {
   assert.match(seen.findings[1]!.text, /^Alarm CORRUPT at m3\..*member remove/);
 });
 
+test("an alarm of no member in particular is an alarm", () => {
+  const seen = diagnose(surveyOf([member(1, { status: { errors: ["alarm:CORRUPT"] } })]));
+  assert.deepEqual([kinds(seen), seen.health], [["alarm"], "down"]);
+  assert.match(seen.findings[0]!.text, /^Alarm CORRUPT at a member that nobody can name\./);
+});
+
 test("a learner has no vote and makes nothing worse", () => {
   const seen = diagnose(surveyOf([member(1), member(2), member(3), member(4, { isLearner: true })]));
   assert.equal(seen.health, "healthy");
@@ -117,7 +123,7 @@ test("a nearly full database says whether defragmenting would help", () => {
   const full = (dbSizeInUse: number) =>
     diagnose(surveyOf([member(1, { status: { dbSize: 80, dbSizeInUse, dbSizeQuota: 100 } })])).findings[0]!.text;
   assert.match(full(80), /80 % of its quota.*Compact/);
-  assert.match(full(20), /75 % of it is free inside: etcdctl defrag/);
+  assert.match(full(20), /80 % of its quota, 20 % in use.*etcdctl defrag/);
   const alarm = { dbSize: 99, dbSizeInUse: 99, dbSizeQuota: 100, errors: ["memberID:1 alarm:NOSPACE"] };
   assert.deepEqual(kinds(diagnose(surveyOf([member(1, { status: alarm })]))), ["alarm"]);
   const roomy = member(1, { status: { dbSize: 79, dbSizeInUse: 79, dbSizeQuota: 100 } });

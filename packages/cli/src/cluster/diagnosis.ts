@@ -196,11 +196,11 @@ function alarmFindings(members: readonly SurveyedMember[]): Finding[] {
   const alarms = new Map<string, Finding>();
   for (const { status } of members) {
     for (const error of status?.errors ?? []) {
-      const alarm = /memberID:\s*(\d+)\s+alarm:\s*(\w+)/.exec(error);
+      // An id of zero is left out.
+      const alarm = /(?:memberID:\s*(\d+)\s+)?alarm:\s*(\w+)/.exec(error);
       if (alarm === null) continue;
-      const [, id, name] = alarm;
-      const member = members.find((each) => each.id === BigInt(id!));
-      const whose = member === undefined ? `member ${BigInt(id!).toString(16)}` : nameOf(member);
+      const [, id = "0", name] = alarm;
+      const whose = whoseAlarm(members, BigInt(id));
       alarms.set(`${id} ${name}`, {
         kind: "alarm",
         // While one of these is raised the cluster refuses writes.
@@ -212,17 +212,23 @@ function alarmFindings(members: readonly SurveyedMember[]): Finding[] {
   return [...alarms.values()];
 }
 
+function whoseAlarm(members: readonly SurveyedMember[], id: bigint): string {
+  if (id === 0n) return "a member that nobody can name";
+  const member = members.find((each) => each.id === id);
+  return member === undefined ? `member ${id.toString(16)}` : nameOf(member);
+}
+
 function remedy(alarm: string): string {
   switch (alarm) {
     case "NOSPACE":
       return (
-        "Its database has reached the quota and the whole cluster refuses writes but deletes. Make room, then lift it: " +
-        "etcdctl compact REVISION; etcdctl defrag --cluster; etcdctl alarm disarm. Or restart the members with a larger " +
-        "--quota-backend-bytes, then disarm."
+        "Its database has reached the quota and the whole cluster refuses writes but deletes. Delete what can go, then " +
+        "etcdctl compact REVISION and, if that frees too little, etcdctl defrag --cluster. The alarm ends by itself; at a " +
+        "member of etcd's, or after a restart with a larger --quota-backend-bytes, by etcdctl alarm disarm."
       );
     case "CORRUPT":
       return (
-        "Its data differs from the others' and the cluster refuses all work. Compare etcdctl endpoint hashkv --cluster, " +
+        "Its data differs from the others' and the cluster refuses every write. Compare etcdctl endpoint hashkv --cluster, " +
         "replace the member that differs (etcdctl member remove, empty its directory, etcdctl member add), then " +
         "etcdctl alarm disarm."
       );
@@ -265,13 +271,13 @@ function memberFindings(members: readonly SurveyedMember[]): Finding[] {
     }
     const { dbSize, dbSizeInUse, dbSizeQuota } = member.status ?? { dbSize: 0, dbSizeInUse: 0, dbSizeQuota: 0 };
     if (!isFull && dbSizeQuota > 0 && dbSize >= NEARLY_FULL * dbSizeQuota) {
-      const free = 1 - dbSizeInUse / dbSize;
-      const advice =
-        free > 0.3
-          ? `${Math.round(100 * free)} % of it is free inside: etcdctl defrag --cluster gives that back.`
-          : "Compact old revisions and defragment, or raise --quota-backend-bytes.";
-      const text = `The database of ${nameOf(member)} has ${Math.round((100 * dbSize) / dbSizeQuota)} % of its quota; at 100 % the cluster refuses writes. ${advice}`;
-      findings.push({ kind: "database-nearly-full", severity: "degraded", text });
+      const inUse = dbSizeInUse / dbSizeQuota;
+      const has = `The database of ${nameOf(member)} has ${Math.round((100 * dbSize) / dbSizeQuota)} % of its quota`;
+      const isInUse = inUse >= NEARLY_FULL;
+      const text = isInUse
+        ? `${has}; at 100 % the cluster refuses writes. Compact old revisions and defragment, or raise --quota-backend-bytes.`
+        : `${has}, ${Math.round(100 * inUse)} % in use. Quorate writes into what is free; a member of etcd's refuses writes at 100 %: etcdctl defrag --cluster gives the rest back.`;
+      findings.push({ kind: "database-nearly-full", severity: isInUse ? "degraded" : "note", text });
     }
     if (member.isLearner) {
       const text = `${nameOf(member)} is a learner: it stores everything and has no vote. Once it has caught up: etcdctl member promote ${idText(member.id)}.`;

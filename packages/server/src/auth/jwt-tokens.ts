@@ -196,6 +196,8 @@ export class JwtTokens implements Tokens {
 function verifiedOf(claims: { readonly [name: string]: unknown }): Verified | null {
   const { username, revision, exp } = claims;
   if (typeof username !== "string" || typeof revision !== "number" || !(revision >= 0)) return null;
+  // What is not a number exactly could not be written into an entry.
+  if (!Number.isSafeInteger(Math.floor(revision))) return null;
   return {
     identity: { user: username, revision: Math.floor(revision) },
     expiresAtMs: typeof exp === "number" ? exp * 1000 : Number.POSITIVE_INFINITY,

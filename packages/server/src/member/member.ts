@@ -596,6 +596,7 @@ export class Member implements ConsensusOwner {
   #becomeReady(): void {
     if (this.#isReady || !this.#isPublished || this.membership.clusterVersion === null) return;
     this.#isReady = true;
+    this.#space.started();
     this.#owner.ready();
   }
 

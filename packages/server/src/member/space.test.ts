@@ -153,6 +153,18 @@ test("the alarm outlives a restart, writes stay refused, and it ends when space 
   assert.deepEqual(alarmsOf(simulated), []);
 });
 
+test("an alarm from before a restart ends although the member has not seen itself full since", async () => {
+  const simulated = await SimulatedMember.serving({ settings: SETTINGS });
+  fill(simulated, simulated, 900);
+  free(simulated, 12);
+  // Before anybody has looked whether it may end.
+  simulated.crash();
+  await simulated.boot();
+  simulated.advance(3000);
+  assert.deepEqual(alarmsOf(simulated), []);
+  assert.equal(put(simulated, simulated, "again", 10), "");
+});
+
 test("a follower that was full ends its own alarm", async () => {
   const cluster = await SimulatedCluster.serving(3, SETTINGS);
   const [follower] = cluster.followers as [ClusterMachine];

@@ -12,8 +12,8 @@
  * whole file, which only its defragmentation makes smaller.)
  *
  * Invariants:
- *  - only the member whose alarm it is disarms it by itself, and only once it has seen for itself that it was full: what an
- *    operator raised on a member that has room stays;
+ *  - only the member whose alarm it is disarms it by itself, and only once it has seen for itself that it was full, or
+ *    has started with it: what an operator raised on a member that has room stays until that;
  *  - between the measures for raising and for disarming lies a tenth of the quota, so that the alarm does not flap.
  */
 import { AlarmAction, AlarmType, RaftOp } from "@quorate/api";
@@ -74,6 +74,11 @@ export class Space {
     const bytes = this.#alarm(AlarmAction.ACTIVATE);
     this.#parts.proposals.propose(RaftOp.Alarm, bytes, 0, bytes.length, RAISED, call, null);
     return false;
+  }
+
+  /** Everything from before the start has been applied. Who raised the alarm then, and for what, is not known any more. */
+  started(): void {
+    if (this.#isRaised()) this.#missingBytes = 0;
   }
 
   /** Disarms the alarm if space has been freed; every so often. */
