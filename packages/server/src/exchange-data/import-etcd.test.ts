@@ -155,11 +155,28 @@ test("identity, term, vote and every entry from etcd's newest mark on come over"
   });
 });
 
-test("a log from the very beginning comes over without a mark", async () => {
+test("a log from the very beginning comes over from its second entry on, and whole if nothing of it is applied", async () => {
   await imported(etcdDirectory({ startIndex: 0 }), ({ logStorage, markedIndex }) => {
-    assert.equal(markedIndex, 0);
-    assert.equal(logStorage.firstIndex(), 1);
+    assert.equal(markedIndex, 1);
+    assert.equal(logStorage.firstIndex(), 2);
+    assert.equal(logStorage.lastIndex(), 8);
   });
+  await imported(
+    etcdDirectory({ startIndex: 0, appliedIndex: 0, appliedTerm: null }),
+    ({ logStorage, markedIndex }) => {
+      assert.equal(markedIndex, 0);
+      assert.equal(logStorage.firstIndex(), 1);
+    },
+  );
+});
+
+test("a start without the database that came over is refused, wherever the log began", async () => {
+  for (const startIndex of [0, 2]) {
+    const to = await imported(etcdDirectory({ startIndex }), () => {});
+    rmSync(`${to}/member/db`, { recursive: true });
+    const neverAsked = (): never => assert.fail("the log says who we are");
+    await assert.rejects(openDataDirectory(configOfDirectory(to), world, neverAsked), { kind: "WalSnapshotMissing" });
+  }
 });
 
 test("a log that ends with its mark comes over without entries", async () => {

@@ -8,6 +8,7 @@
  * Invariants:
  *  - everything is checked before anything gets its name: what a start would refuse, or could not apply, is refused here;
  *  - nothing that etcd made durable is lost: the log reaches as far as the database and the hard state say;
+ *  - the log alone is no member: without the database that it continues a start is refused;
  *  - the configuration in force is what the members table says, as it is for etcd 3.7 at a start. What the database or the
  *    log have besides may be another cluster's (`etcdutl snapshot restore`), or be missing (3.4).
  */
@@ -129,7 +130,8 @@ function readSource(etcd: EtcdDirectory, disk: Disk, log: Log): Source {
       `${path} has applied entry ${appliedIndex} of term ${appliedTerm}, in the log it is of term ${term}: they do not belong together`,
     );
   }
-  const ourStart = Math.max(start.index, lastUnknownIndex(entries, appliedIndex));
+  // Never at the very beginning if anything is applied: an empty database would then pass for one that is only behind.
+  const ourStart = Math.max(start.index, Math.min(1, appliedIndex), lastUnknownIndex(entries, appliedIndex));
   return {
     databasePath: path,
     appliedIndex,

@@ -4,12 +4,13 @@
  * state and the same log.
  *
  *     digest ─▶ <data-dir>.restoring/member/db   the file's contents; members, indexes and configuration replaced
- *                                     /wal  one addition per member, committed, and a mark behind them
+ *                                     /wal  a mark behind the entries that add the members, which are left out
  *            ─▶ renamed to <data-dir>
  *
  * Invariants:
  *  - the data directory appears whole and durable, or not at all; the snapshot is only read;
- *  - the log begins behind the state: whoever joins later needs a snapshot, as nothing of the data is in any log (SN-12);
+ *  - the log begins behind the state: whoever joins later needs a snapshot, as nothing of the data is in any log (SN-12),
+ *    and a member that has lost its database is refused at a start, instead of beginning an empty one;
  *  - of the cluster that the snapshot comes from no member is left (SN-10); leases, users and alarms are;
  *  - with a bump of the revision no reader sees the past again: everything before the new revision is compacted (SN-11).
  *
@@ -340,20 +341,16 @@ function bigEndian64(value: number): Uint8Array {
   return bytes;
 }
 
-/** The entries that begin the cluster, and a mark that they are in the database. */
+/** A mark in place of the entries that begin the cluster: they are in the database, and nowhere else. */
 async function buildLog(directory: string, bootstrap: Bootstrap, world: World): Promise<void> {
   createLog(bootstrap, directory, { ...world, log: silentLog });
   const { wal } = Wal.open({ disk: world.disk, directory, log: world.log });
   try {
     const entries = bootstrapEntries(bootstrap);
-    const hardState = bootstrapHardState(entries);
-    await new Promise<void>((done, failed) => {
-      wal.save(entries, hardState, (error) => (error === null ? done() : failed(error)));
-    });
     const confState = Buffer.from(confStateJson(confStateOf(bootstrap)));
+    const mark = { index: index(entries.length), term: FIRST_TERM, confState };
     await new Promise<void>((done, failed) => {
-      const mark = { index: index(entries.length), term: FIRST_TERM, confState };
-      wal.saveSnapshotMark(mark, null, (error) => (error === null ? done() : failed(error)));
+      wal.replaceWithSnapshot(mark, bootstrapHardState(entries), (error) => (error === null ? done() : failed(error)));
     });
   } finally {
     wal.close();
