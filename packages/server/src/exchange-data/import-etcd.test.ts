@@ -247,6 +247,19 @@ test("a member that was removed, and one that never began, are refused", async (
   await refused(fresh, /has no entries: this member has not begun/);
 });
 
+test("a database of a version that a start would refuse is refused", async () => {
+  const directory = etcdDirectory();
+  const path = `${directory}/member/snap/db`;
+  for (const version of ["3.8.0", "3.4.0", "new"]) {
+    rmSync(path);
+    database(path, [
+      { table: "meta", key: "consistent_index", value: eight(5) },
+      { table: "meta", key: "storageVersion", value: Buffer.from(version) },
+    ]);
+    await refused(directory, new RegExp(`snap/db: the database has the form of version ${version}, .* up to 3.7.0`));
+  }
+});
+
 test("rows that nobody could read at a start are refused before there is a member", async () => {
   const directory = etcdDirectory();
   const path = `${directory}/member/snap/db`;

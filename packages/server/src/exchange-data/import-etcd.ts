@@ -215,7 +215,8 @@ async function importDatabase(source: Source, directory: string, world: World): 
     const { memberId, clusterId } = source.log.identity;
     const options = { ...stateOptionsOf(configOfDirectory(directory)), clusterId, clock: world.clock, log: world.log };
     // As a start would: what it cannot read is found now.
-    const { membership, store } = AppliedState.open(storage, options);
+    const { membership, store, storageVersion } = AppliedState.open(storage, options);
+    if (!storageVersion.isSupported) throw new ExchangeError(`${source.databasePath}: ${storageVersion.complaint}`);
     if (membership.isRemoved(memberId)) {
       throw new ExchangeError(`member ${idText(memberId)} was removed from its cluster: it cannot come back`);
     }
