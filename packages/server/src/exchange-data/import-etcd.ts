@@ -33,8 +33,7 @@ import {
 } from "./etcd-directory.ts";
 import { lastUnknownIndex } from "./known-entries.ts";
 import { withoutLegacy } from "./legacy-entries.ts";
-import { configOfDirectory, machineWorld } from "./machine.ts";
-import { UnfinishedMember } from "./unfinished-member.ts";
+import { configOfDirectory, machineWorld, unfinishedMember } from "./machine.ts";
 import { retryWhileBusy } from "./waiting.ts";
 
 export interface ImportOptions {
@@ -79,7 +78,7 @@ async function importMember(options: ImportOptions): Promise<ExchangeSummary> {
   const isBusy = (error: unknown): boolean => error instanceof EtcdRunningError;
   await retryWhileBusy(timeoutMs, isBusy, async () => refuseWhileInUse(etcd, log));
   const source = readSource(etcd, world.disk, log);
-  const ours = new UnfinishedMember(to, walDirectory, world.disk);
+  const ours = await unfinishedMember(to, walDirectory, world.disk);
   try {
     const { revision, confState } = await importDatabase(source, `${ours.directory}/member/db`, world);
     await importLog(source, confState, ours.walDirectory, world);

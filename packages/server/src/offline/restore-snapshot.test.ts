@@ -1,6 +1,6 @@
 /** A snapshot becomes a data directory as a whole, or nothing is left of the attempt. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -121,7 +121,7 @@ test("an occupied place, and a configuration that makes no sense, are refused be
   mkdirSync(join(target, "member/wal"), { recursive: true });
   const refused = async (more: Partial<RestoreOptions>, reason: RegExp): Promise<void> => {
     await assert.rejects(restoreSnapshot(options(more), silentLog), reason);
-    assert.ok(!existsSync(`${target}.restoring`));
+    assert.ok(!existsSync(`${target}.unfinished`));
   };
   await refused({}, /data-dir ".*target" not empty or could not be read/);
   rmSync(target, { recursive: true });
@@ -137,17 +137,23 @@ test("an occupied place, and a configuration that makes no sense, are refused be
   assert.deepEqual(readdirSync(root), ["snapshot.db"]);
 });
 
-test("what a killed attempt has left is replaced, and an empty directory is taken", async () => {
+test("what a killed attempt has left is replaced, and an empty directory is taken as it is", async () => {
   writeFileSync(path, await snapshotBytes());
-  mkdirSync(`${target}.restoring/member/db`, { recursive: true });
-  writeFileSync(`${target}.restoring/member/db/db`, "half");
-  mkdirSync(target);
-  await restoreSnapshot(options(), silentLog);
-  assert.deepEqual(readdirSync(root).sort(), ["snapshot.db", "target"]);
-  assert.deepEqual(readdirSync(target), ["member"]);
   const { hash } = await keysHashOf({ path, revision: 0, timeoutMs: 1000, log: silentLog });
-  assert.equal((await keysHashOf({ path: target, revision: 0, timeoutMs: 1000, log: silentLog })).hash, hash);
-  rmSync(target, { recursive: true });
+  for (const isThere of [false, true]) {
+    const site = isThere ? `${target}/.unfinished` : `${target}.unfinished`;
+    mkdirSync(`${site}/data/member/db`, { recursive: true });
+    writeFileSync(`${site}/data/member/db/db`, "half");
+    // A mount point cannot be replaced by another directory.
+    const place = isThere ? statSync(target).ino : null;
+    await restoreSnapshot(options(), silentLog);
+    assert.deepEqual(readdirSync(root).sort(), ["snapshot.db", "target"]);
+    assert.deepEqual(readdirSync(target), ["member"]);
+    assert.deepEqual(readdirSync(`${target}/member`).sort(), ["db", "wal"]);
+    if (place !== null) assert.equal(statSync(target).ino, place);
+    assert.equal((await keysHashOf({ path: target, revision: 0, timeoutMs: 1000, log: silentLog })).hash, hash);
+    rmSync(target, { recursive: true });
+  }
 });
 
 /** As a start would, and closes it again. */
