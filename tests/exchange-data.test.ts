@@ -531,13 +531,13 @@ describe("what cannot be carried over", { skip: version === null }, () => {
     const source = await etcdDirectory();
     const before = fingerprint(source);
     const target = newDirectory();
-    mkdirSync(`${target}.unfinished/member`, { recursive: true });
-    appendFileSync(`${target}.unfinished/member/half`, "made");
+    mkdirSync(`${target}/.unfinished/data/member`, { recursive: true });
+    appendFileSync(`${target}/.unfinished/data/member/half`, "made");
     const walTarget = join(newDirectory(), "deep/wal");
     const { code, stderr } = await exchange("import", source, target, [`--wal-dir=${walTarget}`]);
     assert.equal(code, 0, stderr);
     assert.deepEqual(fingerprint(source), before);
-    assert.equal(existsSync(`${target}.unfinished`), false);
+    assert.deepEqual(readdirSync(target), ["member"]);
     assert.deepEqual(readdirSync(join(target, "member")), ["db"]);
     assert.ok(readdirSync(walTarget).some((name) => name.endsWith(".wal")));
   });

@@ -504,7 +504,7 @@ describe("a snapshot of etcd's", { skip: !hasEtcd || !hasEtcdctl }, () => {
       const end = await runQuorate(["utl", "snapshot", "restore", damaged, `--data-dir=${target}`]);
       assert.equal(end.code, 1, what);
       assert.match(end.stderr, reason, what);
-      assert.deepEqual([existsSync(target), existsSync(`${target}.restoring`)], [false, false], what);
+      assert.deepEqual([existsSync(target), existsSync(`${target}.unfinished`)], [false, false], what);
     }
   });
 });

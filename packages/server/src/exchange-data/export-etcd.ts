@@ -20,8 +20,8 @@ import type { StoredLog } from "../member/stored-log.ts";
 import { DirectoryLockError } from "../world/directory-lock.ts";
 import { ExchangeError, withSystemErrors } from "./errors.ts";
 import type { ExchangeSummary } from "./import-etcd.ts";
-import { configOfDirectory, machineWorld } from "./machine.ts";
-import { UnfinishedMember } from "./unfinished-member.ts";
+import { configOfDirectory, machineWorld, unfinishedMember } from "./machine.ts";
+import type { UnfinishedMember } from "./unfinished-member.ts";
 import { retryWhileBusy } from "./waiting.ts";
 
 export interface ExportOptions {
@@ -62,7 +62,7 @@ async function exportMember(options: ExportOptions): Promise<ExchangeSummary> {
     });
   });
   try {
-    const theirs = new UnfinishedMember(to, walDirectory, world.disk);
+    const theirs = await unfinishedMember(to, walDirectory, world.disk);
     try {
       const summary = await fill(theirs, member, world.disk);
       theirs.putInPlace();

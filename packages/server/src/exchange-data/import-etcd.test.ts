@@ -155,11 +155,28 @@ test("identity, term, vote and every entry from etcd's newest mark on come over"
   });
 });
 
-test("a log from the very beginning comes over without a mark", async () => {
+test("a log from the very beginning comes over from its second entry on, and whole if nothing of it is applied", async () => {
   await imported(etcdDirectory({ startIndex: 0 }), ({ logStorage, markedIndex }) => {
-    assert.equal(markedIndex, 0);
-    assert.equal(logStorage.firstIndex(), 1);
+    assert.equal(markedIndex, 1);
+    assert.equal(logStorage.firstIndex(), 2);
+    assert.equal(logStorage.lastIndex(), 8);
   });
+  await imported(
+    etcdDirectory({ startIndex: 0, appliedIndex: 0, appliedTerm: null }),
+    ({ logStorage, markedIndex }) => {
+      assert.equal(markedIndex, 0);
+      assert.equal(logStorage.firstIndex(), 1);
+    },
+  );
+});
+
+test("a start without the database that came over is refused, wherever the log began", async () => {
+  for (const startIndex of [0, 2]) {
+    const to = await imported(etcdDirectory({ startIndex }), () => {});
+    rmSync(`${to}/member/db`, { recursive: true });
+    const neverAsked = (): never => assert.fail("the log says who we are");
+    await assert.rejects(openDataDirectory(configOfDirectory(to), world, neverAsked), { kind: "WalSnapshotMissing" });
+  }
 });
 
 test("a log that ends with its mark comes over without entries", async () => {
@@ -228,6 +245,19 @@ test("a member that was removed, and one that never began, are refused", async (
   const hardState = { term: term(0), vote: 0n, commit: index(0) };
   const fresh = etcdDirectory({ startIndex: 0, entries: [], hardState, appliedIndex: 0, appliedTerm: null });
   await refused(fresh, /has no entries: this member has not begun/);
+});
+
+test("a database of a version that a start would refuse is refused", async () => {
+  const directory = etcdDirectory();
+  const path = `${directory}/member/snap/db`;
+  for (const version of ["3.8.0", "3.4.0", "new"]) {
+    rmSync(path);
+    database(path, [
+      { table: "meta", key: "consistent_index", value: eight(5) },
+      { table: "meta", key: "storageVersion", value: Buffer.from(version) },
+    ]);
+    await refused(directory, new RegExp(`snap/db: the database has the form of version ${version}, .* up to 3.7.0`));
+  }
 });
 
 test("rows that nobody could read at a start are refused before there is a member", async () => {

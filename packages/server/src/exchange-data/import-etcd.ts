@@ -8,6 +8,7 @@
  * Invariants:
  *  - everything is checked before anything gets its name: what a start would refuse, or could not apply, is refused here;
  *  - nothing that etcd made durable is lost: the log reaches as far as the database and the hard state say;
+ *  - the log alone is no member: without the database that it continues a start is refused;
  *  - the configuration in force is what the members table says, as it is for etcd 3.7 at a start. What the database or the
  *    log have besides may be another cluster's (`etcdutl snapshot restore`), or be missing (3.4).
  */
@@ -32,8 +33,7 @@ import {
 } from "./etcd-directory.ts";
 import { lastUnknownIndex } from "./known-entries.ts";
 import { withoutLegacy } from "./legacy-entries.ts";
-import { configOfDirectory, machineWorld } from "./machine.ts";
-import { UnfinishedMember } from "./unfinished-member.ts";
+import { configOfDirectory, machineWorld, unfinishedMember } from "./machine.ts";
 import { retryWhileBusy } from "./waiting.ts";
 
 export interface ImportOptions {
@@ -78,7 +78,7 @@ async function importMember(options: ImportOptions): Promise<ExchangeSummary> {
   const isBusy = (error: unknown): boolean => error instanceof EtcdRunningError;
   await retryWhileBusy(timeoutMs, isBusy, async () => refuseWhileInUse(etcd, log));
   const source = readSource(etcd, world.disk, log);
-  const ours = new UnfinishedMember(to, walDirectory, world.disk);
+  const ours = await unfinishedMember(to, walDirectory, world.disk);
   try {
     const { revision, confState } = await importDatabase(source, `${ours.directory}/member/db`, world);
     await importLog(source, confState, ours.walDirectory, world);
@@ -129,7 +129,8 @@ function readSource(etcd: EtcdDirectory, disk: Disk, log: Log): Source {
       `${path} has applied entry ${appliedIndex} of term ${appliedTerm}, in the log it is of term ${term}: they do not belong together`,
     );
   }
-  const ourStart = Math.max(start.index, lastUnknownIndex(entries, appliedIndex));
+  // Never at the very beginning if anything is applied: an empty database would then pass for one that is only behind.
+  const ourStart = Math.max(start.index, Math.min(1, appliedIndex), lastUnknownIndex(entries, appliedIndex));
   return {
     databasePath: path,
     appliedIndex,
@@ -213,7 +214,8 @@ async function importDatabase(source: Source, directory: string, world: World): 
     const { memberId, clusterId } = source.log.identity;
     const options = { ...stateOptionsOf(configOfDirectory(directory)), clusterId, clock: world.clock, log: world.log };
     // As a start would: what it cannot read is found now.
-    const { membership, store } = AppliedState.open(storage, options);
+    const { membership, store, storageVersion } = AppliedState.open(storage, options);
+    if (!storageVersion.isSupported) throw new ExchangeError(`${source.databasePath}: ${storageVersion.complaint}`);
     if (membership.isRemoved(memberId)) {
       throw new ExchangeError(`member ${idText(memberId)} was removed from its cluster: it cannot come back`);
     }

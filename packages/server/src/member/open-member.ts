@@ -19,7 +19,6 @@ import { Wal } from "@quorate/wal";
 import type { Clock, Disk, Log, Random, Timers } from "@quorate/world";
 import { type Bootstrap, bootstrapEntries, bootstrapHardState } from "../bootstrap/bootstrap.ts";
 import type { Config } from "../config/config.ts";
-import { VERSIONS } from "../versions.ts";
 import { AppliedState } from "./applied-state.ts";
 import type { Databases } from "./databases.ts";
 import { forceNewCluster } from "./force-new-cluster.ts";
@@ -131,9 +130,7 @@ export async function openMember(options: OpenOptions): Promise<MemberParts> {
   const state = AppliedState.open(used.storage, stateOptions, indexFile.reader());
   if (!state.storageVersion.isSupported) {
     // Written by a newer server, or by none (known failure ST-17).
-    throw new DataDirectoryError(
-      `the database has the form of version ${state.storageVersion.text}, this server knows those up to ${VERSIONS.cluster}`,
-    );
+    throw new DataDirectoryError(state.storageVersion.complaint);
   }
   const { flushedIndex, flushedTerm } = state.backend;
   const logStorage = new StoredLog({

@@ -92,6 +92,28 @@ test("a snapshot that contradicts itself is refused, also when it is old", async
   assert.notEqual(heard[0], null);
 });
 
+test("a snapshot of a version that the next start would refuse is refused, and the state stays", async () => {
+  const { cluster, follower } = await behind();
+  const { backend } = cluster.leader.member;
+  backend.put("meta", Buffer.from("storageVersion"), Buffer.from("3.8.0"));
+  put(cluster, "later");
+  cluster.advance(1000);
+  const { store } = follower.member;
+  const heard: string[] = [];
+  const { receiveSnapshot } = follower.owner!;
+  follower.owner!.receiveSnapshot = (message, path, done) => {
+    receiveSnapshot(message, path, (error) => {
+      heard.push(String(error?.message));
+      done(error);
+    });
+  };
+  cluster.reconnect(follower);
+  for (let i = 0; i < 200 && heard.length === 0; i++) cluster.advance(100);
+  assert.equal(heard[0], "the database has the form of version 3.8.0, this server knows those up to 3.7.0");
+  assert.equal(follower.member.store, store);
+  assert.equal(follower.failure, null);
+});
+
 /** Everything goes on until the follower's log is about to be replaced; the write is under way then. */
 function untilReplacing(cluster: SimulatedCluster, follower: ClusterMachine): void {
   const { wal } = follower.parts;

@@ -254,6 +254,8 @@ export class SnapshotExchange {
 
   #stateOver(storage: AppliedState["backend"]["storage"], metadata: SnapshotMetadata): AppliedState {
     const state = new AppliedState(storage, this.#options);
+    // Installed, it would be refused by the next start.
+    if (!state.storageVersion.isSupported) throw new UselessSnapshot(state.storageVersion.complaint);
     const { appliedIndex, appliedTerm } = state.backend;
     if (appliedIndex !== metadata.index || appliedTerm !== metadata.term) {
       throw new UselessSnapshot(

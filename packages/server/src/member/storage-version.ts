@@ -40,6 +40,11 @@ export class StorageVersion {
     return this.#stored === null || isBetween(parseVersion(this.#stored));
   }
 
+  /** For the operator, of a database that is not supported: what form it has, and what is. */
+  get complaint(): string {
+    return `the database has the form of version ${this.text}, this server knows those up to ${VERSIONS.cluster}`;
+  }
+
   /** Takes on the cluster's version, if the forms of both are known. True if something is to be flushed. */
   follow(clusterVersion: string, log: Log): boolean {
     const { text } = this;

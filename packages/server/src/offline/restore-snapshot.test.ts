@@ -1,11 +1,14 @@
 /** A snapshot becomes a data directory as a whole, or nothing is left of the attempt. */
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { PutRequest, SnapshotRequest, SnapshotResponse } from "@quorate/api/messages";
 import { silentLog } from "@quorate/world";
+import { configOfDirectory, machineWorld } from "../exchange-data/machine.ts";
+import { openDataDirectory } from "../member/data-directory.ts";
+import type { MemberParts } from "../member/open-member.ts";
 import { SimulatedMember } from "../testing/simulated-member.ts";
 import { keysHashOf } from "./keys-hash.ts";
 import { type RestoreOptions, restoreSnapshot } from "./restore-snapshot.ts";
@@ -118,7 +121,7 @@ test("an occupied place, and a configuration that makes no sense, are refused be
   mkdirSync(join(target, "member/wal"), { recursive: true });
   const refused = async (more: Partial<RestoreOptions>, reason: RegExp): Promise<void> => {
     await assert.rejects(restoreSnapshot(options(more), silentLog), reason);
-    assert.ok(!existsSync(`${target}.restoring`));
+    assert.ok(!existsSync(`${target}.unfinished`));
   };
   await refused({}, /data-dir ".*target" not empty or could not be read/);
   rmSync(target, { recursive: true });
@@ -134,16 +137,61 @@ test("an occupied place, and a configuration that makes no sense, are refused be
   assert.deepEqual(readdirSync(root), ["snapshot.db"]);
 });
 
-test("what a killed attempt has left is replaced, and an empty directory is taken", async () => {
+test("what a killed attempt has left is replaced, and an empty directory is taken as it is", async () => {
   writeFileSync(path, await snapshotBytes());
-  mkdirSync(`${target}.restoring/member/db`, { recursive: true });
-  writeFileSync(`${target}.restoring/member/db/db`, "half");
-  mkdirSync(target);
-  await restoreSnapshot(options(), silentLog);
-  assert.deepEqual(readdirSync(root).sort(), ["snapshot.db", "target"]);
-  assert.deepEqual(readdirSync(target), ["member"]);
   const { hash } = await keysHashOf({ path, revision: 0, timeoutMs: 1000, log: silentLog });
-  assert.equal((await keysHashOf({ path: target, revision: 0, timeoutMs: 1000, log: silentLog })).hash, hash);
+  for (const isThere of [false, true]) {
+    const site = isThere ? `${target}/.unfinished` : `${target}.unfinished`;
+    mkdirSync(`${site}/data/member/db`, { recursive: true });
+    writeFileSync(`${site}/data/member/db/db`, "half");
+    // A mount point cannot be replaced by another directory.
+    const place = isThere ? statSync(target).ino : null;
+    await restoreSnapshot(options(), silentLog);
+    assert.deepEqual(readdirSync(root).sort(), ["snapshot.db", "target"]);
+    assert.deepEqual(readdirSync(target), ["member"]);
+    assert.deepEqual(readdirSync(`${target}/member`).sort(), ["db", "wal"]);
+    if (place !== null) assert.equal(statSync(target).ino, place);
+    assert.equal((await keysHashOf({ path: target, revision: 0, timeoutMs: 1000, log: silentLog })).hash, hash);
+    rmSync(target, { recursive: true });
+  }
+});
+
+/** As a start would, and closes it again. */
+async function opened(check: (parts: MemberParts) => void, walDirectory?: string): Promise<void> {
+  const neverAsked = (): never => assert.fail("the log says who we are");
+  const config = configOfDirectory(target, walDirectory);
+  const { parts, locks } = await openDataDirectory(config, machineWorld(silentLog), neverAsked);
+  try {
+    check(parts);
+  } finally {
+    parts.wal.close();
+    await new Promise<void>((done) => parts.state.backend.storage.close(() => done()));
+    for (const lock of locks) lock.release();
+  }
+}
+
+test("a restored member opens at its state, and not at all once the database is missing", async () => {
+  writeFileSync(path, await snapshotBytes());
+  const initialCluster = "default=http://localhost:2380,other=http://localhost:2381";
+  await restoreSnapshot(options({ initialCluster }), silentLog);
+  await opened(({ state, logStorage, markedIndex }) => {
+    assert.deepEqual([state.backend.flushedIndex, state.store.revision], [2, 61]);
+    assert.deepEqual([markedIndex, logStorage.firstIndex(), logStorage.lastIndex()], [2, 3, 2]);
+    const { hardState, confState } = logStorage.initialState();
+    assert.deepEqual(hardState, { term: 1, vote: 0n, commit: 2 });
+    assert.deepEqual(
+      [...confState.voters].sort(),
+      state.membership
+        .members()
+        .map(({ id }) => id)
+        .sort(),
+    );
+  });
+  rmSync(`${target}/member/db`, { recursive: true });
+  await assert.rejects(
+    opened(() => {}),
+    /continues from index 3, but the newest usable snapshot is at index 0/,
+  );
   rmSync(target, { recursive: true });
 });
 

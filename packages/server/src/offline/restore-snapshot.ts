@@ -3,20 +3,19 @@
  * (semantics: bbolt-format.md §10). Every member of that cluster is restored from the same file, so all begin with the same
  * state and the same log.
  *
- *     digest ─▶ <data-dir>.restoring/member/db   the file's contents; members, indexes and configuration replaced
- *                                     /wal  one addition per member, committed, and a mark behind them
- *            ─▶ renamed to <data-dir>
+ *     digest ─▶ member/db    the file's contents; members, indexes and configuration replaced
+ *               member/wal   a mark behind the entries that add the members, which are left out
  *
  * Invariants:
  *  - the data directory appears whole and durable, or not at all; the snapshot is only read;
- *  - the log begins behind the state: whoever joins later needs a snapshot, as nothing of the data is in any log (SN-12);
+ *  - the log begins behind the state: whoever joins later needs a snapshot, as nothing of the data is in any log (SN-12),
+ *    and a member that has lost its database is refused at a start, instead of beginning an empty one;
  *  - of the cluster that the snapshot comes from no member is left (SN-10); leases, users and alarms are;
  *  - with a bump of the revision no reader sees the past again: everything before the new revision is compacted (SN-11).
  *
- * A process that is killed leaves the directory in the making, locked by nobody; the next restore to the same place removes it.
+ * How that comes about, and what becomes of a restore that was killed: unfinished-member.ts.
  */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
-import { dirname, isAbsolute, join, relative, resolve } from "node:path";
+import { join } from "node:path";
 import { encodeMember, idText, type Member } from "@quorate/membership";
 import { Backend, LmdbStorage, type Storage, type Table, type TableChange } from "@quorate/mvcc";
 import { EMPTY_CONF_STATE, index, type Term, term } from "@quorate/raft";
@@ -26,11 +25,11 @@ import { type Bootstrap, bootstrapEntries, bootstrapHardState } from "../bootstr
 import { configuredMember } from "../bootstrap/discover-cluster.ts";
 import { parseClusterMap } from "../config/cluster-map.ts";
 import { parseUrls } from "../config/urls.ts";
+import { UnfinishedMember } from "../exchange-data/unfinished-member.ts";
 import { CONF_STATE_KEY } from "../member/applied-state.ts";
 import { confStateJson } from "../member/conf-state.ts";
 import { createLog, type World } from "../member/open-member.ts";
 import { MachineClock, MachineTimers } from "../world/clock.ts";
-import { DirectoryLock, isLockName } from "../world/directory-lock.ts";
 import { NodeDisk } from "../world/disk.ts";
 import { machineNames } from "../world/names.ts";
 import { MachineRandom } from "../world/random.ts";
@@ -73,24 +72,21 @@ export async function restoreSnapshot(options: RestoreOptions, log: Log): Promis
     raftLog: log,
   };
   const bootstrap = await bootstrapOf(options, world);
-  refuseOccupied(dataDirectory, walDirectory);
+  const made = await prepare(options, world);
   const fields = {
     path: snapshotPath,
     "wal-dir": walDirectory ?? join(dataDirectory, "member/wal"),
     "data-dir": dataDirectory,
   };
-  log.info("restoring snapshot", fields);
-  checkDigest(options);
-  const places = await Places.prepare(dataDirectory, walDirectory, world);
   try {
-    await buildDatabase(`${places.directory}/member/db`, options, bootstrap, log);
-    await buildLog(places.walDirectory, bootstrap, world);
-    places.moveIn();
+    log.info("restoring snapshot", fields);
+    checkDigest(options);
+    await buildDatabase(`${made.directory}/member/db`, options, bootstrap, log);
+    await buildLog(made.walDirectory, bootstrap, world);
+    made.putInPlace();
   } catch (error) {
-    places.remove();
+    made.discard();
     throw error;
-  } finally {
-    places.release();
   }
   log.info("restored snapshot", {
     ...fields,
@@ -110,24 +106,6 @@ function bootstrapOf(options: RestoreOptions, world: World): Promise<Bootstrap> 
   return configuredMember(config, { ...world, names: machineNames });
 }
 
-function refuseOccupied(dataDirectory: string, walDirectory: string | null): void {
-  if (!isFree(dataDirectory)) {
-    throw new RestoreRefused(`data-dir ${JSON.stringify(dataDirectory)} not empty or could not be read`);
-  }
-  if (walDirectory !== null && existsSync(walDirectory)) {
-    throw new RestoreRefused(`wal-dir ${JSON.stringify(walDirectory)} exists`);
-  }
-}
-
-function isFree(directory: string): boolean {
-  if (!existsSync(directory)) return true;
-  try {
-    return readdirSync(directory).length === 0;
-  } catch {
-    return false;
-  }
-}
-
 function checkDigest({ snapshotPath, skipsHashCheck }: RestoreOptions): void {
   const source = new SnapshotSource(snapshotPath);
   try {
@@ -138,89 +116,22 @@ function checkDigest({ snapshotPath, skipsHashCheck }: RestoreOptions): void {
 }
 
 /** Where the directories are made, and where they go. */
-class Places {
-  /** The data directory in the making. */
-  readonly directory: string;
-  readonly walDirectory: string;
-  readonly #target: string;
-  /** null: inside the data directory. */
-  readonly #walTarget: string | null;
-  readonly #lock: DirectoryLock;
-  readonly #world: World;
-
-  /** Makes empty ones, in place of what a killed process has left there. */
-  static async prepare(dataDirectory: string, walDirectory: string | null, world: World): Promise<Places> {
-    const target = resolve(dataDirectory);
-    const directory = `${target}.restoring`;
-    const inside = relative(target, resolve(walDirectory ?? join(target, "member/wal")));
-    const isInside = !inside.startsWith("..") && !isAbsolute(inside);
-    const walTarget = isInside ? null : resolve(walDirectory!);
-    return withFileAsync("mkdir", dataDirectory, async () => {
-      mkdirSync(directory, { recursive: true, mode: 0o700 });
-      const lock = await DirectoryLock.acquire(directory);
-      try {
-        for (const name of readdirSync(directory)) {
-          if (!isLockName(name)) rmSync(join(directory, name), { recursive: true });
-        }
-        mkdirSync(join(directory, "member"), { mode: 0o700 });
-        const walPlace = walTarget === null ? join(directory, inside) : `${walTarget}.restoring`;
-        if (walTarget !== null) rmSync(walPlace, { recursive: true, force: true });
-        mkdirSync(dirname(walPlace), { recursive: true, mode: 0o700 });
-        mkdirSync(walPlace, { mode: 0o700 });
-        return new Places(directory, walPlace, target, walTarget, lock, world);
-      } catch (error) {
-        rmSync(directory, { recursive: true, force: true });
-        lock.release();
-        throw error;
-      }
+function prepare({ dataDirectory, walDirectory }: RestoreOptions, world: World): Promise<UnfinishedMember> {
+  return withFileAsync("mkdir", dataDirectory, () => {
+    return UnfinishedMember.prepare({
+      target: dataDirectory,
+      walTarget: walDirectory,
+      takesEmptyWal: false,
+      disk: world.disk,
+      refuse: (place) => {
+        return new RestoreRefused(
+          place === "wal-dir"
+            ? `wal-dir ${JSON.stringify(walDirectory)} exists`
+            : `data-dir ${JSON.stringify(dataDirectory)} not empty or could not be read`,
+        );
+      },
     });
-  }
-
-  private constructor(
-    directory: string,
-    walDirectory: string,
-    target: string,
-    walTarget: string | null,
-    lock: DirectoryLock,
-    world: World,
-  ) {
-    this.directory = directory;
-    this.walDirectory = walDirectory;
-    this.#target = target;
-    this.#walTarget = walTarget;
-    this.#lock = lock;
-    this.#world = world;
-  }
-
-  /** The log first: a data directory without its log would be refused by a member, a log alone is nobody's. */
-  moveIn(): void {
-    const { disk } = this.#world;
-    for (const each of [this.directory, `${this.directory}/member`, dirname(this.walDirectory)])
-      disk.syncDirectory(each);
-    if (this.#walTarget !== null) {
-      renameSync(this.walDirectory, this.#walTarget);
-      disk.syncDirectory(dirname(this.#walTarget));
-    }
-    try {
-      renameSync(this.directory, this.#target);
-    } catch (error) {
-      if (this.#walTarget !== null) renameSync(this.#walTarget, this.walDirectory);
-      throw error;
-    }
-    disk.syncDirectory(dirname(this.#target));
-  }
-
-  remove(): void {
-    rmSync(this.walDirectory, { recursive: true, force: true });
-    rmSync(this.directory, { recursive: true, force: true });
-  }
-
-  release(): void {
-    this.#lock.release();
-    if (!existsSync(this.#target)) return;
-    for (const name of readdirSync(this.#target))
-      if (isLockName(name)) rmSync(join(this.#target, name), { force: true });
-  }
+  });
 }
 
 async function withFileAsync<Result>(operation: string, path: string, action: () => Promise<Result>): Promise<Result> {
@@ -340,20 +251,16 @@ function bigEndian64(value: number): Uint8Array {
   return bytes;
 }
 
-/** The entries that begin the cluster, and a mark that they are in the database. */
+/** A mark in place of the entries that begin the cluster: they are in the database, and nowhere else. */
 async function buildLog(directory: string, bootstrap: Bootstrap, world: World): Promise<void> {
   createLog(bootstrap, directory, { ...world, log: silentLog });
   const { wal } = Wal.open({ disk: world.disk, directory, log: world.log });
   try {
     const entries = bootstrapEntries(bootstrap);
-    const hardState = bootstrapHardState(entries);
-    await new Promise<void>((done, failed) => {
-      wal.save(entries, hardState, (error) => (error === null ? done() : failed(error)));
-    });
     const confState = Buffer.from(confStateJson(confStateOf(bootstrap)));
+    const mark = { index: index(entries.length), term: FIRST_TERM, confState };
     await new Promise<void>((done, failed) => {
-      const mark = { index: index(entries.length), term: FIRST_TERM, confState };
-      wal.saveSnapshotMark(mark, null, (error) => (error === null ? done() : failed(error)));
+      wal.replaceWithSnapshot(mark, bootstrapHardState(entries), (error) => (error === null ? done() : failed(error)));
     });
   } finally {
     wal.close();
