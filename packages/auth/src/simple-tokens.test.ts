@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Identity, type Login, NoTokens, SimpleTokens, type SimpleTokensOptions } from "./index.ts";
+import { type Login, NoTokens, SimpleTokens, type SimpleTokensOptions } from "./index.ts";
 
 const TTL_MS = 300_000;
 
@@ -42,7 +42,9 @@ function logIn(tokens: SimpleTokens, login: Partial<Login> = {}): string {
 /** What resolve says, in the order it says so; empty while it has said nothing. */
 function resolving(tokens: SimpleTokens, token: string): (string | null)[] {
   const heard: (string | null)[] = [];
-  tokens.resolve(token, (identity: Identity | null) => heard.push(identity === null ? null : identity.user));
+  tokens.resolve(token, (identity) => {
+    heard.push(identity === null || identity === "busy" ? identity : identity.user);
+  });
   return heard;
 }
 
@@ -179,10 +181,13 @@ test("nobody waits for an index that could not be reached in time", () => {
   assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.2000039"), []);
 });
 
-test("1,024 wait, and the next is told at once", () => {
+test("1,024 wait, and of the next nothing can be said, unless it is waited for in no case", () => {
   const { tokens } = setUp({ appliedIndex: 40 });
+  const known = logIn(tokens, { index: 40 });
   for (let i = 0; i < 1024; i++) assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.50"), []);
-  assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.50"), [null]);
+  assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.50"), ["busy"]);
+  assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.10"), [null]);
+  assert.deepEqual(resolving(tokens, known), ["alice"]);
   tokens.applied(51);
   assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.60"), []);
 });

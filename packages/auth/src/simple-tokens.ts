@@ -16,7 +16,7 @@
  * Source: etcd server/auth/simple_token.go, and semantics §7.5 of the reference.
  */
 import type { Clock, Random } from "@quorate/world";
-import type { Identity, Login, Tokens } from "./tokens.ts";
+import type { Identity, Login, Resolved, Tokens } from "./tokens.ts";
 import { WaitingTokens } from "./waiting-tokens.ts";
 
 const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -96,12 +96,15 @@ export class SimpleTokens implements Tokens {
     return held.identity;
   }
 
-  resolve(token: string, done: (identity: Identity | null) => void): void {
+  resolve(token: string, done: (identity: Resolved) => void): void {
     const identity = this.known(token);
     if (identity !== undefined) done(identity);
     else if (this.#held.has(token)) done(null);
-    // The log-in is the entry after the one the token names.
-    else this.#waiting.add(indexOf(token) + 1, () => done(this.known(token) ?? null));
+    else {
+      // The log-in is the entry after the one the token names.
+      const isTaken = this.#waiting.add(indexOf(token) + 1, () => done(this.known(token) ?? null));
+      if (!isTaken) done("busy");
+    }
   }
 
   applied(index: number): void {

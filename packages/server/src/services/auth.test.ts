@@ -35,7 +35,7 @@ import {
   WatchRequest,
   WatchResponse,
 } from "@quorate/api/messages";
-import { type Identity, SimpleTokens } from "@quorate/auth";
+import { type Identity, type Resolved, SimpleTokens } from "@quorate/auth";
 import { SeededRandom } from "@quorate/wal/testing";
 import type { PasswordFailure, Passwords } from "../auth/passwords.ts";
 import type { MemberOptions } from "../member/member-options.ts";
@@ -340,7 +340,7 @@ class SlowTokens extends SimpleTokens {
     return this.isSlow ? undefined : super.known(token);
   }
 
-  override resolve(token: string, done: (identity: Identity | null) => void): void {
+  override resolve(token: string, done: (identity: Resolved) => void): void {
     this.#waiting.push(() => super.resolve(token, done));
   }
 
