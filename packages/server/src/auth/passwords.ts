@@ -29,6 +29,7 @@ import {
   type StartPasswordThread,
   startPasswordThread,
 } from "./password-thread.ts";
+import { SEEN_BYTES, seenByBcrypt } from "./seen-by-bcrypt.ts";
 
 /**
  * - `TooManyRequests`: the queue is full, all together or of this user.
@@ -74,8 +75,6 @@ const RUN_MAX_MS = 120_000;
 const COST_MIN = 4;
 const COST_MAX = 31;
 const COST_DEFAULT = 10;
-/** bcrypt sees this many bytes of a password. */
-const SEEN_BYTES = 72;
 
 interface Waiting {
   readonly call: PasswordCall;
@@ -319,11 +318,6 @@ function tell(job: Job, answer: PasswordAnswer | PasswordFailure): void {
 
 function isWanted(job: Job): boolean {
   return job.waiting.some(({ call }) => call.isOpen);
-}
-
-/** As much of a password as there may be in 72 bytes, so that a huge one costs no more; a character is cut only beyond. */
-function seenByBcrypt(password: string): string {
-  return password.slice(0, SEEN_BYTES + 1);
 }
 
 /** null: not a hash that any password fits. As Go's library, whatever follows the 2 is taken for an `a`. */
