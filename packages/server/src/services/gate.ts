@@ -1,7 +1,7 @@
 /**
  * Stands before every method while auth is on: finds out whom the call comes from, and refuses it if the method's row in the
  * table of methods (packages/api, `permission`) asks for more. A method without a row cannot be served. Which keys a request
- * touches only its method knows: rows that speak of keys let the caller in, and the method or the applier ask
+ * touches only its method knows: rows that speak of keys let every user in, and the method or the applier ask
  * AuthStore.authorise about each key (member/key-permissions.ts).
  *
  *   unary, server stream   call ─▶ caller? ─┬─ at once ─▶ refused? ─▶ the method
@@ -107,10 +107,12 @@ export class Gate {
       case "none":
       case "byParts":
       case "validIfAny":
-      case "keys":
       // Decided by what is asked for, at apply.
       case "rootOrSelf":
         return null;
+      case "keys":
+        // A transaction of nothing, which has no bytes, touches no key.
+        return caller === null && end > start ? "UserEmpty" : null;
       case "identity":
       case "leaseKeysRead":
       case "leaseKeysWrite":
