@@ -209,6 +209,38 @@ test("when all places are taken, those unused the longest give theirs up", () =>
   assert.equal(tokens.known(all[11]!)?.user, "alice");
 });
 
+test("a user who logs in over and over pushes out what he has not used himself, and nobody else's", () => {
+  const { clock, tokens } = setUp({ tokensMax: 160, tokensPerUserMax: 32 });
+  const idle = Array.from({ length: 5 }, (_, index) => logIn(tokens, { user: "bob", index }));
+  const all: string[] = [];
+  for (let i = 0; i < 1000; i++) {
+    clock.nowMs += 1;
+    if (i > 0) assert.equal(tokens.known(all[0]!)?.user, "alice", "is in use");
+    all.push(logIn(tokens, { index: 100 + i }));
+    assert.ok(tokens.count <= 5 + 32);
+    assert.equal(tokens.known(all.at(-1)!)?.user, "alice");
+  }
+  for (const token of idle) assert.equal(tokens.known(token)?.user, "bob");
+});
+
+test("what has ended, in whichever way, takes no place of its user", () => {
+  const ends: ((clock: FakeClock, tokens: SimpleTokens) => void)[] = [
+    (_, tokens) => tokens.dropUser("alice"),
+    (_, tokens) => tokens.dropAll(),
+    (clock, tokens) => {
+      clock.nowMs += TTL_MS + 1;
+      tokens.expire();
+    },
+  ];
+  const { clock, tokens } = setUp({ tokensPerUserMax: 16 });
+  for (const end of ends) {
+    const all = Array.from({ length: 16 }, (_, index) => logIn(tokens, { index }));
+    for (const token of all) assert.equal(tokens.known(token)?.user, "alice");
+    end(clock, tokens);
+    assert.equal(tokens.count, 0);
+  }
+});
+
 test("for any history, a token stands for its user exactly as long as a plain list of log-ins says", () => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant("login" as const), user: fc.constantFrom("a", "b", "c") }),
