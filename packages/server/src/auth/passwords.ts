@@ -8,7 +8,7 @@
  *             the same being checked? ── yes ─▶ wait with it
  *               │ no
  *               ▼
- *             queues (bounded), one for each user, that take turns ─▶ thread ─▶ right (remembered) or wrong (never remembered)
+ *             queue of the user (bounded); users take turns ─▶ thread ─▶ right (remembered) or wrong (never remembered)
  *
  * What is remembered of a right password is a digest of it together with the user and the stored hash, under a key that
  * only this process has ever had: a changed password is another entry, and memory shows nobody's password.
