@@ -8,7 +8,7 @@ import { FairQueue } from "./fair-queue.ts";
 const LAST = { below: (bound: number) => bound - 1 };
 
 function queueOf(max: number, maxPerOwner: number): FairQueue<string> {
-  return new FairQueue({ max, maxPerOwner, random: LAST });
+  return new FairQueue({ max, maxPerOwner, random: LAST, sourceOf: () => null });
 }
 
 function drained(queue: FairQueue<string>): string[] {
@@ -46,7 +46,7 @@ test("when all places are taken the longest queue gives one up, and nobody his o
 
 test("whoever is asked about gets his turn among those who flood his queue, sooner or later", () => {
   const random = new SeededRandom(7);
-  const queue = new FairQueue<string>({ max: 4096, maxPerOwner: 64, random });
+  const queue = new FairQueue<string>({ max: 4096, maxPerOwner: 64, random, sourceOf: () => null });
   let served = 0;
   for (let i = 0; i < 100; i++) {
     queue.add("bob", "right");
@@ -59,6 +59,14 @@ test("whoever is asked about gets his turn among those who flood his queue, soon
   assert.ok(served >= 3, `${served} of 100`);
 });
 
+test("whoever comes alone stays, however much comes from elsewhere", () => {
+  const sourceOf = (item: string): string => item[0]!;
+  const queue = new FairQueue<string>({ max: 4096, maxPerOwner: 4, random: new SeededRandom(3), sourceOf });
+  for (const item of ["x1", "y1", "a1", "y2"]) queue.add("bob", item);
+  for (let i = 0; i < 100; i++) assert.match(queue.add("bob", i % 2 === 0 ? "x2" : "y3")!, /[xy]/);
+  assert.ok(drained(queue).includes("a1"));
+});
+
 test("for any history, what was added was served, displaced, removed, or waits, once, within the limits", () => {
   const owner = fc.constantFrom("a", "b", "c", null);
   const step = fc.oneof(
@@ -69,7 +77,12 @@ test("for any history, what was added was served, displaced, removed, or waits, 
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), fc.nat(), (steps, seed) => {
       type Item = { readonly owner: string | null };
-      const queue = new FairQueue<Item>({ max: 6, maxPerOwner: 3, random: new SeededRandom(seed) });
+      const queue = new FairQueue<Item>({
+        max: 6,
+        maxPerOwner: 3,
+        random: new SeededRandom(seed),
+        sourceOf: () => null,
+      });
       const waiting = new Set<Item>();
       for (const each of steps) {
         if (each.kind === "add") {

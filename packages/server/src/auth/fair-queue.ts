@@ -8,29 +8,34 @@
  *   null   ■ ■ ─────────────┘
  *
  * When a queue is full, or all of them are together, a newcomer takes the place of one drawn by lot, in the longest queue:
- * who floods a queue would otherwise keep out of it whoever it is about.
+ * who floods a queue would otherwise keep out of it whoever it is about. Only those who came from where most of that queue
+ * came from draw, so that whoever comes alone stays.
  */
 import type { Random } from "@quorate/world";
 
-export interface FairQueueOptions {
+export interface FairQueueOptions<Item> {
   readonly max: number;
   /** The queue of null has no limit of its own. */
   readonly maxPerOwner: number;
   readonly random: Random;
+  /** Where an item came from: the same for those who may well be one. */
+  readonly sourceOf: (item: Item) => unknown;
 }
 
 export class FairQueue<Item> {
   readonly #max: number;
   readonly #maxPerOwner: number;
   readonly #random: Random;
+  readonly #sourceOf: (item: Item) => unknown;
   /** None is empty; the one whose turn is next comes first. */
   #queues = new Map<string | null, Item[]>();
   #size = 0;
 
-  constructor({ max, maxPerOwner, random }: FairQueueOptions) {
+  constructor({ max, maxPerOwner, random, sourceOf }: FairQueueOptions<Item>) {
     this.#max = max;
     this.#maxPerOwner = maxPerOwner;
     this.#random = random;
+    this.#sourceOf = sourceOf;
   }
 
   isFullFor(owner: string | null): boolean {
@@ -44,7 +49,7 @@ export class FairQueue<Item> {
     if (this.isFullFor(owner)) {
       const crowded = this.#isOwnFull(owner) ? queue : this.#longestOr(queue);
       if (crowded.length < 2) return item;
-      displaced = crowded.splice(this.#random.below(crowded.length), 1)[0]!;
+      displaced = crowded.splice(this.#draw(crowded), 1)[0]!;
       this.#size--;
     }
     queue.push(item);
@@ -79,6 +84,20 @@ export class FairQueue<Item> {
 
   #isOwnFull(owner: string | null): boolean {
     return owner !== null && (this.#queues.get(owner)?.length ?? 0) >= this.#maxPerOwner;
+  }
+
+  /** The place of one that has to go. */
+  #draw(queue: readonly Item[]): number {
+    const places = new Map<unknown, number[]>();
+    for (const [place, item] of queue.entries()) {
+      const source = this.#sourceOf(item);
+      const same = places.get(source) ?? [];
+      same.push(place);
+      places.set(source, same);
+    }
+    const most = Math.max(...[...places.values()].map((same) => same.length));
+    const drawing = [...places.values()].filter((same) => same.length === most).flat();
+    return drawing[this.#random.below(drawing.length)]!;
   }
 
   /** Of equals the given one. */

@@ -7,7 +7,7 @@ import { MachineTimers } from "../world/clock.ts";
 import { MachineRandom } from "../world/random.ts";
 import { Passwords } from "./passwords.ts";
 
-const OPEN = { isOpen: true };
+const OPEN = { isOpen: true, connection: {} };
 const LONG = "x".repeat(72);
 
 /** Hashes made by golang.org/x/crypto/bcrypt, which etcd uses, and whether it takes the password for them. */

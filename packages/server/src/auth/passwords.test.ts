@@ -27,7 +27,7 @@ class FakeThread {
   }
 }
 
-const OPEN: PasswordCall = { isOpen: true };
+const OPEN: PasswordCall = { isOpen: true, connection: {} };
 /** Draws the last place. */
 const LAST = { below: (bound: number) => bound - 1 };
 const HASH = "$2a$04$XZhCtnJPHBSDJAcVtnIgHevBVRpTjVKsQD1O6AKpd/.r8RIOmttl2";
@@ -189,7 +189,7 @@ test("nor keeps that user out: when 64 of his wait, the next takes a place drawn
 test("work that no call waits for any more is not done, and makes room", () => {
   const { thread, passwords } = setUp();
   verifying(passwords, { user: "first" });
-  const gone = { isOpen: true };
+  const gone = { isOpen: true, connection: {} };
   const heard = Array.from({ length: 64 }, (_, i) => verifying(passwords, { password: `guess ${i}`, call: gone }));
   const shared = verifying(passwords, { password: "guess 63" });
   gone.isOpen = false;

@@ -43,6 +43,8 @@ export type PasswordFailure = Extract<ErrorKind, "TooManyRequests" | "Timeout" |
 /** The call on whose behalf it is done: work that nobody waits for any more is not begun. */
 export interface PasswordCall {
   readonly isOpen: boolean;
+  /** The connection it came by. */
+  readonly connection: object;
 }
 
 export interface PasswordCheck {
@@ -131,7 +133,12 @@ export class Passwords {
   constructor({ cost, timers, random, log, startThread = startPasswordThread }: PasswordsOptions) {
     this.#cost = cost;
     this.#timers = timers;
-    this.#queue = new FairQueue({ max: WAITING_MAX, maxPerOwner: WAITING_PER_USER_MAX, random });
+    this.#queue = new FairQueue({
+      max: WAITING_MAX,
+      maxPerOwner: WAITING_PER_USER_MAX,
+      random,
+      sourceOf: ({ waiting }) => waiting[0]!.call.connection,
+    });
     this.#log = log;
     this.#startThread = startThread;
   }
