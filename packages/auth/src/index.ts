@@ -4,4 +4,4 @@ export { type AuthTable, type AuthTables, MAX_NAME_BYTES } from "./auth-tables.t
 export { AuthRecordCorruptError } from "./errors.ts";
 export { NoTokens } from "./no-tokens.ts";
 export { SimpleTokens, type SimpleTokensOptions } from "./simple-tokens.ts";
-export type { Identity, Login, Tokens } from "./tokens.ts";
+export type { Identity, Login, Resolved, Tokens } from "./tokens.ts";

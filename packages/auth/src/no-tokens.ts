@@ -1,5 +1,5 @@
 /** What `--auth-token=` asks for: nobody can log in, and whatever is presented as a token is none. */
-import type { Identity, Login, Tokens } from "./tokens.ts";
+import type { Identity, Login, Resolved, Tokens } from "./tokens.ts";
 
 export class NoTokens implements Tokens {
   nonce(): string {
@@ -16,7 +16,7 @@ export class NoTokens implements Tokens {
     return undefined;
   }
 
-  resolve(_token: string, done: (identity: Identity | null) => void): void {
+  resolve(_token: string, done: (identity: Resolved) => void): void {
     done(null);
   }
 

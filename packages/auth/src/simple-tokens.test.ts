@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { type Identity, type Login, NoTokens, SimpleTokens, type SimpleTokensOptions } from "./index.ts";
+import { type Login, NoTokens, SimpleTokens, type SimpleTokensOptions } from "./index.ts";
 
 const TTL_MS = 300_000;
 
@@ -42,7 +42,9 @@ function logIn(tokens: SimpleTokens, login: Partial<Login> = {}): string {
 /** What resolve says, in the order it says so; empty while it has said nothing. */
 function resolving(tokens: SimpleTokens, token: string): (string | null)[] {
   const heard: (string | null)[] = [];
-  tokens.resolve(token, (identity: Identity | null) => heard.push(identity === null ? null : identity.user));
+  tokens.resolve(token, (identity) => {
+    heard.push(identity === null || identity === "busy" ? identity : identity.user);
+  });
   return heard;
 }
 
@@ -179,10 +181,13 @@ test("nobody waits for an index that could not be reached in time", () => {
   assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.2000039"), []);
 });
 
-test("1,024 wait, and the next is told at once", () => {
+test("1,024 wait, and of the next nothing can be said, unless it is waited for in no case", () => {
   const { tokens } = setUp({ appliedIndex: 40 });
+  const known = logIn(tokens, { index: 40 });
   for (let i = 0; i < 1024; i++) assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.50"), []);
-  assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.50"), [null]);
+  assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.50"), ["busy"]);
+  assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.10"), [null]);
+  assert.deepEqual(resolving(tokens, known), ["alice"]);
   tokens.applied(51);
   assert.deepEqual(resolving(tokens, "AAAAAAAAAAAAAAAA.60"), []);
 });
@@ -202,6 +207,38 @@ test("when all places are taken, those unused the longest give theirs up", () =>
   assert.equal(tokens.known(all[0]!)?.user, "alice", "was used");
   for (let i = 1; i <= 10; i++) assert.equal(tokens.known(all[i]!), undefined);
   assert.equal(tokens.known(all[11]!)?.user, "alice");
+});
+
+test("a user who logs in over and over pushes out what he has not used himself, and nobody else's", () => {
+  const { clock, tokens } = setUp({ tokensMax: 160, tokensPerUserMax: 32 });
+  const idle = Array.from({ length: 5 }, (_, index) => logIn(tokens, { user: "bob", index }));
+  const all: string[] = [];
+  for (let i = 0; i < 1000; i++) {
+    clock.nowMs += 1;
+    if (i > 0) assert.equal(tokens.known(all[0]!)?.user, "alice", "is in use");
+    all.push(logIn(tokens, { index: 100 + i }));
+    assert.ok(tokens.count <= 5 + 32);
+    assert.equal(tokens.known(all.at(-1)!)?.user, "alice");
+  }
+  for (const token of idle) assert.equal(tokens.known(token)?.user, "bob");
+});
+
+test("what has ended, in whichever way, takes no place of its user", () => {
+  const ends: ((clock: FakeClock, tokens: SimpleTokens) => void)[] = [
+    (_, tokens) => tokens.dropUser("alice"),
+    (_, tokens) => tokens.dropAll(),
+    (clock, tokens) => {
+      clock.nowMs += TTL_MS + 1;
+      tokens.expire();
+    },
+  ];
+  const { clock, tokens } = setUp({ tokensPerUserMax: 16 });
+  for (const end of ends) {
+    const all = Array.from({ length: 16 }, (_, index) => logIn(tokens, { index }));
+    for (const token of all) assert.equal(tokens.known(token)?.user, "alice");
+    end(clock, tokens);
+    assert.equal(tokens.count, 0);
+  }
 });
 
 test("for any history, a token stands for its user exactly as long as a plain list of log-ins says", () => {

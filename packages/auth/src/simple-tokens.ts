@@ -7,6 +7,8 @@
  *                  │
  *                  └── unused for the TTL · user dropped · all dropped · pushed out by newer ones ──▶ nobody's
  *
+ * A user who logs in over and over pushes out tokens of his own, long before there is no place left for those of others.
+ *
  * The letters are chosen by the member that proposes the log-in, and the index is the same on all of them, so the text is.
  * When a token was last used is known only where it was used: a member may forget one that another still honours, and a
  * client that is refused logs in again. Nothing is kept across a restart.
@@ -16,7 +18,7 @@
  * Source: etcd server/auth/simple_token.go, and semantics §7.5 of the reference.
  */
 import type { Clock, Random } from "@quorate/world";
-import type { Identity, Login, Tokens } from "./tokens.ts";
+import type { Identity, Login, Resolved, Tokens } from "./tokens.ts";
 import { WaitingTokens } from "./waiting-tokens.ts";
 
 const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -24,7 +26,8 @@ const NONCE_LENGTH = 16;
 
 /** About 300 bytes each. */
 const TOKENS_MAX = 65_536;
-/** Of every so many tokens one makes room when all places are taken: looking for them costs a pass over all. */
+const TOKENS_PER_USER_MAX = 4096;
+/** Of every so many tokens one makes room when all their places are taken: looking for them costs a pass over all. */
 const ROOM_SHARE = 16;
 
 export interface SimpleTokensOptions {
@@ -37,6 +40,7 @@ export interface SimpleTokensOptions {
   readonly appliedIndex?: number;
   /** For tests. */
   readonly tokensMax?: number;
+  readonly tokensPerUserMax?: number;
 }
 
 interface Held {
@@ -49,14 +53,25 @@ export class SimpleTokens implements Tokens {
   readonly #random: Random;
   readonly #ttlMs: number;
   readonly #tokensMax: number;
+  readonly #tokensPerUserMax: number;
   readonly #held = new Map<string, Held>();
+  /** How many are held of a user, if any. */
+  readonly #countOf = new Map<string, number>();
   readonly #waiting: WaitingTokens;
 
-  constructor({ clock, random, ttlMs, appliedIndex = 0, tokensMax = TOKENS_MAX }: SimpleTokensOptions) {
+  constructor({
+    clock,
+    random,
+    ttlMs,
+    appliedIndex = 0,
+    tokensMax = TOKENS_MAX,
+    tokensPerUserMax = TOKENS_PER_USER_MAX,
+  }: SimpleTokensOptions) {
     this.#clock = clock;
     this.#random = random;
     this.#ttlMs = ttlMs;
     this.#tokensMax = tokensMax;
+    this.#tokensPerUserMax = tokensPerUserMax;
     this.#waiting = new WaitingTokens(clock, appliedIndex);
   }
 
@@ -74,11 +89,11 @@ export class SimpleTokens implements Tokens {
   loggedIn(login: Login): void {
     // A member that is configured to sign tokens sends none, and what is left of the text anybody could guess.
     if (login.nonce === "") return;
-    if (this.#held.size >= this.#tokensMax) this.#makeRoom();
-    this.#held.set(textOf(login), {
-      identity: { user: login.user, revision: null },
-      usedAtMs: this.#clock.monotonicMs(),
-    });
+    const { user } = login;
+    if (this.#heldOf(user) >= this.#tokensPerUserMax) this.#makeRoom(this.#tokensPerUserMax, user);
+    if (this.#held.size >= this.#tokensMax) this.#makeRoom(this.#tokensMax, null);
+    this.#held.set(textOf(login), { identity: { user, revision: null }, usedAtMs: this.#clock.monotonicMs() });
+    this.#countOf.set(user, this.#heldOf(user) + 1);
   }
 
   issue(login: Login, done: (token: string | null) => void): void {
@@ -96,12 +111,15 @@ export class SimpleTokens implements Tokens {
     return held.identity;
   }
 
-  resolve(token: string, done: (identity: Identity | null) => void): void {
+  resolve(token: string, done: (identity: Resolved) => void): void {
     const identity = this.known(token);
     if (identity !== undefined) done(identity);
     else if (this.#held.has(token)) done(null);
-    // The log-in is the entry after the one the token names.
-    else this.#waiting.add(indexOf(token) + 1, () => done(this.known(token) ?? null));
+    else {
+      // The log-in is the entry after the one the token names.
+      const isTaken = this.#waiting.add(indexOf(token) + 1, () => done(this.known(token) ?? null));
+      if (!isTaken) done("busy");
+    }
   }
 
   applied(index: number): void {
@@ -110,29 +128,43 @@ export class SimpleTokens implements Tokens {
 
   dropUser(user: string): void {
     for (const [token, { identity }] of this.#held) if (identity.user === user) this.#held.delete(token);
+    this.#countOf.delete(user);
   }
 
   dropAll(): void {
     this.#held.clear();
+    this.#countOf.clear();
   }
 
   expire(): void {
     const nowMs = this.#clock.monotonicMs();
-    for (const [token, { usedAtMs }] of this.#held) if (nowMs - usedAtMs > this.#ttlMs) this.#held.delete(token);
+    for (const [token, held] of this.#held) if (nowMs - held.usedAtMs > this.#ttlMs) this.#forget(token, held);
     this.#waiting.expire();
   }
 
-  /** Those that have gone unused the longest give their places up. */
-  #makeRoom(): void {
-    const usedAtMs = Float64Array.from(this.#held.values(), (held) => held.usedAtMs).sort();
-    const least = Math.ceil(this.#tokensMax / ROOM_SHARE);
-    const latestMs = usedAtMs[least - 1]!;
-    let left = least;
-    for (const [token, held] of this.#held) {
+  /** Those that have gone unused the longest, of this user (null: of everybody), give their places up. */
+  #makeRoom(places: number, user: string | null): void {
+    const candidates: [string, Held][] = [];
+    for (const each of this.#held) if (user === null || each[1].identity.user === user) candidates.push(each);
+    const usedAtMs = Float64Array.from(candidates, ([, held]) => held.usedAtMs).sort();
+    let left = Math.ceil(places / ROOM_SHARE);
+    const latestMs = usedAtMs[left - 1]!;
+    for (const [token, held] of candidates) {
       if (held.usedAtMs > latestMs) continue;
-      this.#held.delete(token);
+      this.#forget(token, held);
       if (--left === 0) return;
     }
+  }
+
+  #heldOf(user: string): number {
+    return this.#countOf.get(user) ?? 0;
+  }
+
+  #forget(token: string, { identity: { user } }: Held): void {
+    this.#held.delete(token);
+    const left = this.#heldOf(user) - 1;
+    if (left === 0) this.#countOf.delete(user);
+    else this.#countOf.set(user, left);
   }
 }
 

@@ -3,7 +3,7 @@
  * of them as configured and asks it about every call that presents a token.
  *
  *   Authenticate ─▶ nonce() ─▶ log ─▶ every member: loggedIn() ─▶ where the client is: issue() ─▶ client
- *   call ─▶ known() ── at once, or ─▶ resolve() ─▶ Identity, or nobody
+ *   call ─▶ known() ── at once, or ─▶ resolve() ─▶ Identity, nobody, or busy
  */
 
 /** Whom a call comes from. */
@@ -27,6 +27,9 @@ export interface Login {
   readonly index: number;
 }
 
+/** null: nobody. "busy": too many wait to be told, so nothing is known of this one. */
+export type Resolved = Identity | null | "busy";
+
 export interface Tokens {
   /** What goes into the log with a log-in ("simple_token"); "" where nothing is needed. */
   nonce(): string;
@@ -36,8 +39,8 @@ export interface Tokens {
   issue(login: Login, done: (token: string | null) => void): void;
   /** Hot: whom a token stands for, if that can be said at once. A token that is used lives on. */
   known(token: string): Identity | undefined;
-  /** Whom a token stands for, which may take until this member has applied the log-in; null: nobody. `done` once. */
-  resolve(token: string, done: (identity: Identity | null) => void): void;
+  /** Whom a token stands for, which may take until this member has applied the log-in. `done` once. */
+  resolve(token: string, done: (identity: Resolved) => void): void;
   /** The entry of this index has been applied: tokens that waited for it can be told. */
   applied(index: number): void;
   /** The user is gone, or its password has changed. */

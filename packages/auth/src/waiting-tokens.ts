@@ -30,15 +30,20 @@ export class WaitingTokens {
     this.#appliedIndex = appliedIndex;
   }
 
-  /** Calls `ready` once: when the entry of this index has been applied, or when it is not to be waited for (any longer). */
-  add(index: number, ready: () => void): void {
+  /**
+   * Calls `ready` once: when the entry of this index has been applied, or when it is not to be waited for (any longer).
+   * False: too many wait already, and `ready` is not called.
+   */
+  add(index: number, ready: () => void): boolean {
     const isAhead = index > this.#appliedIndex && index <= this.#appliedIndex + AHEAD_MAX;
-    if (!isAhead || this.#waiting.length >= WAITING_MAX) {
+    if (!isAhead) {
       ready();
-      return;
+      return true;
     }
+    if (this.#waiting.length >= WAITING_MAX) return false;
     this.#waiting.push({ index, untilMs: this.#clock.monotonicMs() + WAIT_MS, ready });
     this.#leastIndex = Math.min(this.#leastIndex, index);
+    return true;
   }
 
   /** Hot: called for every entry. */

@@ -184,7 +184,11 @@ export class RunningServer {
       return this.#transport;
     };
     const outward = { network, askVersions: askVersionsOf(client) };
-    this.#passwords = passwordsOf(config, { timers: world.timers, log: log.for("auth/passwords") });
+    this.#passwords = passwordsOf(config, {
+      timers: world.timers,
+      random: world.random,
+      log: log.for("auth/passwords"),
+    });
     const credentials = { tokens, passwords: this.#passwords };
     this.#member = new Member(parts, memberOptionsOf(config, world, outward, credentials), {
       flush: () => this.#rpc.flush(),

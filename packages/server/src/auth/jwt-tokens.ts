@@ -17,7 +17,7 @@
  *
  * Source: etcd server/auth/jwt.go, and semantics §7.5 of the reference.
  */
-import type { Identity, Login, Tokens } from "@quorate/auth";
+import type { Identity, Login, Resolved, Tokens } from "@quorate/auth";
 import type { Clock, Log } from "@quorate/world";
 import type { JwtConfig, SignMethod } from "../config/auth-token.ts";
 import { type JwtKeys, readJwtKeys } from "./jwt-keys.ts";
@@ -37,7 +37,7 @@ const WAITING_CALLS_MAX = 16_384;
 const VERIFYING_MAX = 2;
 const TOKEN_LENGTH_MAX = 16_384;
 
-type Done = (identity: Identity | null) => void;
+type Done = (identity: Resolved) => void;
 
 interface Verified {
   readonly identity: Identity;
@@ -119,11 +119,15 @@ export class JwtTokens implements Tokens {
       done(identity);
       return;
     }
+    if (token.length > TOKEN_LENGTH_MAX) {
+      done(null);
+      return;
+    }
     const same = this.#waiting.get(token);
     const isFull =
       this.#waitingCalls >= WAITING_CALLS_MAX || (same === undefined && this.#waiting.size >= WAITING_TOKENS_MAX);
-    if (token.length > TOKEN_LENGTH_MAX || isFull) {
-      done(null);
+    if (isFull) {
+      done("busy");
       return;
     }
     this.#waitingCalls++;

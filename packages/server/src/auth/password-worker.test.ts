@@ -4,9 +4,10 @@ import { getPriority, platform } from "node:os";
 import { test } from "node:test";
 import { silentLog } from "@quorate/world";
 import { MachineTimers } from "../world/clock.ts";
+import { MachineRandom } from "../world/random.ts";
 import { Passwords } from "./passwords.ts";
 
-const OPEN = { isOpen: true };
+const OPEN = { isOpen: true, connection: {} };
 const LONG = "x".repeat(72);
 
 /** Hashes made by golang.org/x/crypto/bcrypt, which etcd uses, and whether it takes the password for them. */
@@ -35,7 +36,12 @@ const MADE_BY_GO: readonly [string, string, boolean][] = [
 ];
 
 test("the thread takes exactly the passwords that Go's bcrypt takes, and what it hashes it takes", async (t) => {
-  const passwords = new Passwords({ cost: 4, timers: new MachineTimers(), log: silentLog });
+  const passwords = new Passwords({
+    cost: 4,
+    timers: new MachineTimers(),
+    random: new MachineRandom(),
+    log: silentLog,
+  });
   t.after(() => passwords.stop());
   const verify = (password: string, hash: Uint8Array): Promise<string> =>
     new Promise((resolve) => passwords.verify({ user: "alice", hash, password, call: OPEN }, resolve));
@@ -60,7 +66,12 @@ test("the thread takes exactly the passwords that Go's bcrypt takes, and what it
 });
 
 test("the event loop turns while passwords are hashed", async (t) => {
-  const passwords = new Passwords({ cost: 9, timers: new MachineTimers(), log: silentLog });
+  const passwords = new Passwords({
+    cost: 9,
+    timers: new MachineTimers(),
+    random: new MachineRandom(),
+    log: silentLog,
+  });
   t.after(() => passwords.stop());
   let turns = 0;
   let isDone = false;
@@ -76,7 +87,12 @@ test("the event loop turns while passwords are hashed", async (t) => {
 
 test("the thread stands back behind all others", { skip: platform() !== "linux" }, async (t) => {
   const before = nicenessOfThreads();
-  const passwords = new Passwords({ cost: 4, timers: new MachineTimers(), log: silentLog });
+  const passwords = new Passwords({
+    cost: 4,
+    timers: new MachineTimers(),
+    random: new MachineRandom(),
+    log: silentLog,
+  });
   t.after(() => passwords.stop());
   await new Promise<void>((resolve) => passwords.hash("x", OPEN, () => resolve()));
   const after = nicenessOfThreads();

@@ -27,7 +27,9 @@ class FakeThread {
   }
 }
 
-const OPEN: PasswordCall = { isOpen: true };
+const OPEN: PasswordCall = { isOpen: true, connection: {} };
+/** Draws the last place. */
+const LAST = { below: (bound: number) => bound - 1 };
 const HASH = "$2a$04$XZhCtnJPHBSDJAcVtnIgHevBVRpTjVKsQD1O6AKpd/.r8RIOmttl2";
 const OTHER_HASH = "$2a$04$yeIQA8d3kll0I1kyhyWlEuFL0HTQ3iziFDRbeCG1PRJk9WX3l/RYm";
 
@@ -37,7 +39,7 @@ function setUp(): { world: ManualWorld; thread: FakeThread; passwords: Passwords
   return {
     world,
     thread,
-    passwords: new Passwords({ cost: 5, timers: world, log: silentLog, startThread: thread.start }),
+    passwords: new Passwords({ cost: 5, timers: world, random: LAST, log: silentLog, startThread: thread.start }),
   };
 }
 
@@ -158,17 +160,36 @@ test("4,096 jobs wait, and the next is told: too many requests", () => {
   assert.deepEqual(verifying(passwords, { user: "late" }), []);
 });
 
-test("guessing one user's password keeps nobody else out", () => {
-  const { passwords } = setUp();
-  for (let i = 0; i < 64; i++) assert.deepEqual(verifying(passwords, { password: `guess ${i}` }), []);
-  assert.deepEqual(verifying(passwords, { password: "guess 64" }), ["TooManyRequests"]);
-  assert.deepEqual(verifying(passwords, { user: "bob" }), []);
+test("whoever guesses a user's password makes nobody else wait", () => {
+  const { thread, passwords } = setUp();
+  for (let i = 0; i < 65; i++) assert.deepEqual(verifying(passwords, { password: `guess ${i}` }), []);
+  const bobs = verifying(passwords, { user: "bob", password: "bob's" });
+  const hashed = hashing(passwords, "new");
+  for (let i = 0; i < 2; i++) thread.verified(false);
+  assert.equal(thread.asked[2]!.password, "bob's");
+  thread.verified(true);
+  assert.deepEqual(bobs, ["right"]);
+  assert.equal(thread.asked[3]!.password, "new");
+  thread.owner.answered({ kind: "hashed", hash: HASH });
+  assert.deepEqual(hashed, [HASH]);
+});
+
+test("nor keeps that user out: when 64 of his wait, the next takes a place drawn by lot", () => {
+  const { thread, passwords } = setUp();
+  const guesses = Array.from({ length: 65 }, (_, i) => verifying(passwords, { password: `guess ${i}` }));
+  const right = verifying(passwords, { password: "right" });
+  assert.deepEqual(guesses.at(-1), ["TooManyRequests"]);
+  for (let i = 0; i < 64; i++) thread.verified(false);
+  thread.verified(true);
+  assert.deepEqual(right, ["right"]);
+  assert.deepEqual(guesses[63], ["wrong"]);
+  assert.deepEqual(verifying(passwords, { password: "guess 64" }), [], "whoever was pushed out may come again");
 });
 
 test("work that no call waits for any more is not done, and makes room", () => {
   const { thread, passwords } = setUp();
   verifying(passwords, { user: "first" });
-  const gone = { isOpen: true };
+  const gone = { isOpen: true, connection: {} };
   const heard = Array.from({ length: 64 }, (_, i) => verifying(passwords, { password: `guess ${i}`, call: gone }));
   const shared = verifying(passwords, { password: "guess 63" });
   gone.isOpen = false;
@@ -240,9 +261,10 @@ test("a cost that bcrypt does not take means 10, with a warning", () => {
   const world = new ManualWorld();
   const warned: (LogFields | undefined)[] = [];
   const log = { ...silentLog, warn: (_message: string, fields?: LogFields) => warned.push(fields) };
-  for (const given of [4, 31]) passwordsOf({ bcryptCostConfigured: given }, { timers: world, log });
+  for (const given of [4, 31]) passwordsOf({ bcryptCostConfigured: given }, { timers: world, random: LAST, log });
   assert.equal(warned.length, 0);
-  for (const given of [0, 3, 32, 2 ** 40]) passwordsOf({ bcryptCostConfigured: given }, { timers: world, log });
+  for (const given of [0, 3, 32, 2 ** 40])
+    passwordsOf({ bcryptCostConfigured: given }, { timers: world, random: LAST, log });
   assert.deepEqual(
     warned.map((fields) => fields?.["given-cost"]),
     [0, 3, 32, 2 ** 40],

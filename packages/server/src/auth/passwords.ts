@@ -8,7 +8,7 @@
  *             the same being checked? ── yes ─▶ wait with it
  *               │ no
  *               ▼
- *             queue (bounded) ─▶ thread ─▶ right (remembered) or wrong (never remembered)
+ *             queue of the user (bounded); users take turns ─▶ thread ─▶ right (remembered) or wrong (never remembered)
  *
  * What is remembered of a right password is a digest of it together with the user and the stored hash, under a key that
  * only this process has ever had: a changed password is another entry, and memory shows nobody's password.
@@ -20,7 +20,8 @@
  */
 import { createHmac, randomBytes } from "node:crypto";
 import type { ErrorKind } from "@quorate/api";
-import { assert, type Log, type Timer, type Timers } from "@quorate/world";
+import { assert, type Log, type Random, type Timer, type Timers } from "@quorate/world";
+import { FairQueue } from "./fair-queue.ts";
 import {
   type BcryptHash,
   type PasswordAnswer,
@@ -29,9 +30,10 @@ import {
   type StartPasswordThread,
   startPasswordThread,
 } from "./password-thread.ts";
+import { SEEN_BYTES, seenByBcrypt } from "./seen-by-bcrypt.ts";
 
 /**
- * - `TooManyRequests`: the queue is full, all together or of this user.
+ * - `TooManyRequests`: the queues are full, all together or this user's, and the lot has fallen on this one.
  * - `Timeout`: bcrypt took too long, or its thread was lost.
  * - `PasswordTooLong`: to be hashed, with more than 72 bytes.
  * - `Stopped`: the server is stopping.
@@ -41,6 +43,8 @@ export type PasswordFailure = Extract<ErrorKind, "TooManyRequests" | "Timeout" |
 /** The call on whose behalf it is done: work that nobody waits for any more is not begun. */
 export interface PasswordCall {
   readonly isOpen: boolean;
+  /** The connection it came by. */
+  readonly connection: object;
 }
 
 export interface PasswordCheck {
@@ -55,6 +59,8 @@ export interface PasswordsOptions {
   /** bcrypt's, 4 to 31, for new hashes. */
   readonly cost: number;
   readonly timers: Pick<Timers, "after">;
+  /** Draws who goes when a queue is full. */
+  readonly random: Random;
   readonly log: Log;
   /** For tests and the simulator. */
   readonly startThread?: StartPasswordThread;
@@ -62,7 +68,7 @@ export interface PasswordsOptions {
 
 /** Different jobs that wait; at bcrypt's usual cost that is four minutes. */
 const WAITING_MAX = 4096;
-/** Of one user, so that guessing one's password does not keep the others out: four seconds. */
+/** Of one user: four seconds, if nobody else asks. */
 const WAITING_PER_USER_MAX = 64;
 /** Calls that wait for one job. */
 const CALLS_PER_JOB_MAX = 16_384;
@@ -74,8 +80,6 @@ const RUN_MAX_MS = 120_000;
 const COST_MIN = 4;
 const COST_MAX = 31;
 const COST_DEFAULT = 10;
-/** bcrypt sees this many bytes of a password. */
-const SEEN_BYTES = 72;
 
 interface Waiting {
   readonly call: PasswordCall;
@@ -94,7 +98,7 @@ interface Job {
 /** Passwords as configured: a cost that bcrypt does not take means its default, with a warning, as in etcd. */
 export function passwordsOf(
   config: { readonly bcryptCostConfigured: number },
-  { timers, log }: { readonly timers: Pick<Timers, "after">; readonly log: Log },
+  { timers, random, log }: Pick<PasswordsOptions, "timers" | "random" | "log">,
 ): Passwords {
   const given = config.bcryptCostConfigured;
   const isTaken = given >= COST_MIN && given <= COST_MAX;
@@ -106,7 +110,7 @@ export function passwordsOf(
       "given-cost": given,
     });
   }
-  return new Passwords({ cost: isTaken ? given : COST_DEFAULT, timers, log });
+  return new Passwords({ cost: isTaken ? given : COST_DEFAULT, timers, random, log });
 }
 
 export class Passwords {
@@ -117,19 +121,24 @@ export class Passwords {
   readonly #key: Buffer = randomBytes(32);
   /** Digest of a right password → its user; the one used last is at the end. */
   readonly #remembered = new Map<string, string>();
-  #queue: Job[] = [];
+  readonly #queue: FairQueue<Job>;
   #running: Job | null = null;
   /** Checks that wait or run, by digest. */
   readonly #checks = new Map<string, Job>();
-  readonly #waitingOf = new Map<string, number>();
   #thread: PasswordThread | null = null;
   /** Of the job that runs, or else of the idle thread. */
   #timer: Timer | null = null;
   #isStopped = false;
 
-  constructor({ cost, timers, log, startThread = startPasswordThread }: PasswordsOptions) {
+  constructor({ cost, timers, random, log, startThread = startPasswordThread }: PasswordsOptions) {
     this.#cost = cost;
     this.#timers = timers;
+    this.#queue = new FairQueue({
+      max: WAITING_MAX,
+      maxPerOwner: WAITING_PER_USER_MAX,
+      random,
+      sourceOf: ({ waiting }) => waiting[0]!.call.connection,
+    });
     this.#log = log;
     this.#startThread = startThread;
   }
@@ -195,45 +204,30 @@ export class Passwords {
   stop(): void {
     this.#isStopped = true;
     this.#endThread();
-    const jobs = this.#running === null ? this.#queue : [this.#running, ...this.#queue];
+    const waiting = this.#queue.removeIf(() => true);
+    const jobs = this.#running === null ? waiting : [this.#running, ...waiting];
     this.#running = null;
-    this.#queue = [];
     for (const job of jobs) this.#finish(job, "Stopped");
   }
 
   #enqueue(job: Job): void {
-    const refusal = this.#refusalOf(job);
-    if (refusal !== null) {
-      tell(job, refusal);
-      return;
-    }
-    if (job.user !== null) {
-      this.#checks.set(job.digest, job);
-      this.#waitingOf.set(job.user, (this.#waitingOf.get(job.user) ?? 0) + 1);
-    }
-    this.#queue.push(job);
+    if (this.#isStopped) return tell(job, "Stopped");
+    if (this.#queue.isFullFor(job.user)) this.#dropUnwanted();
+    const displaced = this.#queue.add(job.user, job);
+    if (displaced === job) return tell(job, "TooManyRequests");
+    if (job.user !== null) this.#checks.set(job.digest, job);
+    if (displaced !== null) this.#finish(displaced, "TooManyRequests");
     this.#runNext();
-  }
-
-  #refusalOf({ user }: Job): PasswordFailure | null {
-    if (this.#isStopped) return "Stopped";
-    const isFull = (): boolean =>
-      this.#queue.length >= WAITING_MAX || (user !== null && (this.#waitingOf.get(user) ?? 0) >= WAITING_PER_USER_MAX);
-    if (isFull()) this.#dropUnwanted();
-    return isFull() ? "TooManyRequests" : null;
   }
 
   /** Calls that ended have left their jobs behind. */
   #dropUnwanted(): void {
-    const unwanted = this.#queue.filter((job) => !isWanted(job));
-    if (unwanted.length === 0) return;
-    this.#queue = this.#queue.filter(isWanted);
-    for (const job of unwanted) this.#finish(job, "Timeout");
+    for (const job of this.#queue.removeIf((each) => !isWanted(each))) this.#finish(job, "Timeout");
   }
 
   #runNext(): void {
     while (this.#running === null) {
-      const job = this.#queue.shift();
+      const job = this.#queue.next();
       if (job === undefined) {
         this.#restBeforeEnding();
         return;
@@ -290,12 +284,7 @@ export class Passwords {
   }
 
   #finish(job: Job, answer: PasswordAnswer | PasswordFailure): void {
-    if (job.user !== null) {
-      this.#checks.delete(job.digest);
-      const left = this.#waitingOf.get(job.user)! - 1;
-      if (left === 0) this.#waitingOf.delete(job.user);
-      else this.#waitingOf.set(job.user, left);
-    }
+    if (job.user !== null) this.#checks.delete(job.digest);
     tell(job, answer);
   }
 
@@ -319,11 +308,6 @@ function tell(job: Job, answer: PasswordAnswer | PasswordFailure): void {
 
 function isWanted(job: Job): boolean {
   return job.waiting.some(({ call }) => call.isOpen);
-}
-
-/** As much of a password as there may be in 72 bytes, so that a huge one costs no more; a character is cut only beyond. */
-function seenByBcrypt(password: string): string {
-  return password.slice(0, SEEN_BYTES + 1);
 }
 
 /** null: not a hash that any password fits. As Go's library, whatever follows the 2 is taken for an `a`. */

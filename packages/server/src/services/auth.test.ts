@@ -35,8 +35,9 @@ import {
   WatchRequest,
   WatchResponse,
 } from "@quorate/api/messages";
-import { type Identity, SimpleTokens } from "@quorate/auth";
+import { type Identity, type Resolved, SimpleTokens } from "@quorate/auth";
 import { SeededRandom } from "@quorate/wal/testing";
+import { type LogFields, silentLog } from "@quorate/world";
 import type { PasswordFailure, Passwords } from "../auth/passwords.ts";
 import type { MemberOptions } from "../member/member-options.ts";
 import { FakeCall } from "../testing/fake-call.ts";
@@ -151,6 +152,50 @@ function filesOf(simulated: SimulatedMember): Buffer[] {
   });
   return [...files, ...[...simulated.image.table("authUsers").values()].map((value) => Buffer.from(value))];
 }
+
+// covers: SA-08
+test("an empty password opens nothing: neither as it is, nor as NULs, of which bcrypt's hash is the same", async () => {
+  const hashed: string[] = [];
+  const passwords: MemberOptions["passwords"] = {
+    ...plainPasswords,
+    hash: (password, call, done) => {
+      hashed.push(password);
+      plainPasswords.hash(password, call, done);
+    },
+    // As bcrypt would have it.
+    verify: (_check, done) => done("right"),
+  };
+  const { users } = await withUser({ passwords });
+  users.call("UserAdd", AuthUserAddRequest, { name: "v", password: "" }, AuthUserAddResponse);
+  assert.deepEqual(hashed, ["u", "root"], "and of it there is no hash");
+  for (const password of ["", "\0", "\0".repeat(72), `${"\0".repeat(72)}x`]) {
+    assert.throws(() => users.logIn("u", password), { message: errors.AuthFailed.message });
+  }
+  users.logIn("u", "\0x");
+});
+
+test("of a huge name or password no more is kept, checked and logged than counts", async () => {
+  const logged: unknown[] = [];
+  const checked: number[] = [];
+  const log = { ...silentLog, warn: (_message: string, fields?: LogFields) => logged.push(Object(fields).user) };
+  const passwords: MemberOptions["passwords"] = {
+    ...plainPasswords,
+    verify: (check, done) => {
+      checked.push(check.password.length);
+      plainPasswords.verify(check, done);
+    },
+  };
+  const { users } = await withUser({ log, passwords });
+  logged.length = 0;
+  checked.length = 0;
+  const refused = { message: errors.AuthFailed.message };
+  assert.throws(() => users.logIn("u", "x".repeat(1_000_000)), refused);
+  assert.throws(() => users.logIn("n".repeat(1_000_000)), refused);
+  assert.deepEqual(checked, [73]);
+  assert.deepEqual(logged, ["u", "n".repeat(128)]);
+  users.add("u".repeat(1024));
+  assert.throws(() => users.logIn("u".repeat(1025), "u".repeat(1024)), refused);
+});
 
 test("a client's own hash is taken if it sends no password; without either nobody can log in", async () => {
   const { users } = await withUser();
@@ -340,7 +385,7 @@ class SlowTokens extends SimpleTokens {
     return this.isSlow ? undefined : super.known(token);
   }
 
-  override resolve(token: string, done: (identity: Identity | null) => void): void {
+  override resolve(token: string, done: (identity: Resolved) => void): void {
     this.#waiting.push(() => super.resolve(token, done));
   }
 

@@ -52,6 +52,7 @@ import {
 import { type Login, MAX_NAME_BYTES, type StoredPassword } from "@quorate/auth";
 import type { Method, ServerCall } from "@quorate/rpc";
 import { failWith } from "../answer.ts";
+import { beginningOf, isEmptyForBcrypt, seenByBcrypt } from "../auth/seen-by-bcrypt.ts";
 import type { Member } from "../member/member.ts";
 import type { Outcome } from "../member/outcome.ts";
 import { afterRead, answer, headerOf, proposeFor, unary } from "./simple.ts";
@@ -157,7 +158,8 @@ function addUser(member: Member, call: ServerCall, { name, password, options }: 
     const request = { name, options, hashedPassword };
     operate(member, call, RaftOp.AuthUserAdd, AuthUserAddRequest, request, AuthUserAddResponse, NOTHING_MORE);
   };
-  if (options?.noPassword === true) add("");
+  // Without a hash nobody can log in, which an empty password must not mean for everybody (SA-08).
+  if (options?.noPassword === true || password === "") add("");
   else hash(member, call, password, add);
 }
 
@@ -197,16 +199,22 @@ function isNameTooLong(name: string): boolean {
   return Buffer.byteLength(name) > MAX_NAME_BYTES;
 }
 
-/** One log-in. */
+/** Of a user's name in a log line. */
+const LOGGED_NAME_MAX = 128;
+
+/** One log-in. It may wait for long, so of a huge request it keeps no more than counts. */
 class LogIn {
   readonly #member: Member;
   readonly #call: ServerCall;
-  readonly #request: AuthenticateRequest;
+  /** What is too long for a user's name still is. */
+  readonly #user: string;
+  readonly #password: string;
 
-  constructor(member: Member, call: ServerCall, request: AuthenticateRequest) {
+  constructor(member: Member, call: ServerCall, { name, password }: AuthenticateRequest) {
     this.#member = member;
     this.#call = call;
-    this.#request = request;
+    this.#user = beginningOf(name, MAX_NAME_BYTES + 1);
+    this.#password = seenByBcrypt(password);
   }
 
   begin(): void {
@@ -214,12 +222,11 @@ class LogIn {
   }
 
   #checkPassword(): void {
-    const { name: user, password } = this.#request;
-    const call = this.#call;
+    const [user, password, call] = [this.#user, this.#password, this.#call];
     const stored = this.#member.auth.passwordOf(user);
     if (typeof stored === "string") return this.#refuse(stored);
     // Whatever was stored: who was added without a password by mistake is not open to everybody (SA-08).
-    if (password === "") return this.#refuse("AuthFailed");
+    if (isEmptyForBcrypt(password)) return this.#refuse("AuthFailed");
     this.#member.options.passwords.verify({ user, hash: stored.hash, password, call }, (outcome) => {
       if (!call.isOpen) return;
       if (outcome === "right") this.#propose(stored);
@@ -230,7 +237,7 @@ class LogIn {
 
   #propose(checked: StoredPassword): void {
     const { tokens } = this.#member.options;
-    const request = { name: this.#request.name, simpleToken: tokens.nonce() };
+    const request = { name: this.#user, simpleToken: tokens.nonce() };
     proposeFor(this.#member, this.#call, RaftOp.Authenticate, InternalAuthenticateRequest, request, ({ login }) => {
       if (checked.revision === this.#member.auth.revision) this.#issue(login!);
       // Not from here: entries are being applied.
@@ -254,7 +261,8 @@ class LogIn {
 
   #refuse(error: ErrorKind): void {
     if (error !== "AuthNotEnabled") {
-      this.#member.options.log.warn("invalid authentication was requested", { user: this.#request.name, error });
+      const user = this.#user.slice(0, LOGGED_NAME_MAX);
+      this.#member.options.log.warn("invalid authentication was requested", { user, error });
     }
     failWith(this.#call, error);
   }

@@ -4,10 +4,10 @@
  * so there the certificate says nothing (known failure AU-09).
  *
  *   token? ── yes ─▶ Tokens: known ─▶ Identity
- *     │ no                  └ not at once: resolve ─▶ Identity, or stranger
+ *     │ no                  └ not at once: resolve ─▶ Identity, stranger, or nobody can say now
  *     └─▶ certificate counts? ─▶ Identity of its CommonName, or nobody
  */
-import type { Identity } from "@quorate/auth";
+import type { Resolved } from "@quorate/auth";
 import type { ServerCall } from "@quorate/rpc";
 import { type Caller, rememberCaller } from "../caller.ts";
 import type { Member } from "../member/member.ts";
@@ -42,14 +42,14 @@ export class Callers {
   }
 
   /**
-   * Remembers the caller with the call, which may take a while, then calls `identified`, unless the call has ended. Answers
-   * given then are flushed.
+   * Remembers the caller with the call, which may take a while, then calls `done`, once. Not identified: the call has ended,
+   * or too many wait to be identified. Answers given then are flushed.
    */
-  resolve(call: ServerCall, identified: () => void): void {
-    const tell = (caller: Caller): void => {
-      if (!call.isOpen) return;
-      rememberCaller(call, caller);
-      identified();
+  resolve(call: ServerCall, done: (isIdentified: boolean) => void): void {
+    const tell = (caller: Caller | "busy"): void => {
+      const isIdentified = call.isOpen && caller !== "busy";
+      if (isIdentified) rememberCaller(call, caller);
+      done(isIdentified);
       this.#member.flush();
     };
     const token = tokenOf(call);
@@ -58,7 +58,7 @@ export class Callers {
   }
 
   /** Who presents this token and nothing else; null: nobody good. */
-  ofToken(token: string, done: (identity: Identity | null) => void): void {
+  ofToken(token: string, done: (identity: Resolved) => void): void {
     this.#member.options.tokens.resolve(withoutBearer(token), done);
   }
 

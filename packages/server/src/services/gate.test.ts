@@ -55,6 +55,8 @@ const CASES: readonly [string, string, object, Expected][] = [
   ["KV/Txn", "TxnRequest", { success: [put, deepPutOther] }, ROOT_ONLY],
   ["KV/Txn", "TxnRequest", { success: [{ requestDeleteRange: { key: key("x") } }] }, ROOT_ONLY],
   ["KV/Txn", "TxnRequest", { success: [{ requestPut: { key: key("b"), lease: 2n } }] }, ROOT_ONLY],
+  // Touches no key.
+  ["KV/Txn", "TxnRequest", {}, NO_STRANGER],
   // Only reads: answered without an entry.
   ["KV/Txn", "TxnRequest", { success: [{ requestRange: { key: key("b") } }] }, WHO_MAY_KEYS],
   ["KV/Txn", "TxnRequest", { failure: [{ requestRange: { key: key("x") } }] }, ROOT_ONLY],
@@ -182,6 +184,27 @@ test("every method lets those in whom the table names, and nobody else", async (
     const isOpen = path.startsWith("/grpc.health.") && permission === "none";
     assert.ok(tried.has(path) || isOpen || permission === "byParts", `${path} has no case here`);
   }
+});
+
+// covers: SA-20
+test("a caller without credentials makes no entry of the log, no read round, and learns nothing of the quota", async () => {
+  const { simulated } = await guarded();
+  const { commitIndex } = simulated.member;
+  const large = { key: key("b"), value: Buffer.alloc(3 * 1024 * 1024) };
+  for (const [method, typeName, request] of [
+    ["KV/Put", "PutRequest", { key: key("b") }],
+    ["KV/Put", "PutRequest", large],
+    ["KV/DeleteRange", "DeleteRangeRequest", { key: key("b") }],
+    ["KV/Txn", "TxnRequest", { success: [put] }],
+    ["KV/Range", "RangeRequest", { key: key("b") }],
+    ["KV/RangeStream", "RangeRequest", { key: key("a"), rangeEnd: key("c") }],
+  ] as const) {
+    const type = messages.messageTypes.get(`etcdserverpb.${typeName}`)! as messages.MessageType<object>;
+    const call = simulated.send(`/etcdserverpb.${method}`, type, request as never);
+    assert.equal(call.status?.message, empty, `${method}: at once`);
+  }
+  simulated.settle();
+  assert.equal(simulated.member.commitIndex, commitIndex);
 });
 
 function methodsOf(simulated: SimulatedMember): ReturnType<typeof allMethods> {

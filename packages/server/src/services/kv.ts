@@ -365,7 +365,12 @@ class WaitingRead implements ReadWaiter {
     const call = this.#call;
     if (!call.isOpen) return;
     if (this.#callers.identify(call)) this.#answerNow();
-    else this.#callers.resolve(call, () => this.#answerNow());
+    else {
+      this.#callers.resolve(call, (isIdentified) => {
+        if (isIdentified) this.#answerNow();
+        else failWith(call, "TooManyRequests");
+      });
+    }
   }
 
   #answerNow(): void {

@@ -50,7 +50,8 @@ function authorisePromotion(member: Member, token: string | null, done: (refused
   const { auth } = member;
   if (!auth.isEnabled || token === null) return done(auth.authoriseAdmin(null));
   new Callers(member).ofToken(token, (identity) => {
-    done(identity === null ? "InvalidAuthToken" : member.auth.authoriseAdmin(identity));
+    if (identity === null) done("InvalidAuthToken");
+    else done(identity === "busy" ? "TooManyRequests" : member.auth.authoriseAdmin(identity));
   });
 }
 
