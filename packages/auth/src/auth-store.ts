@@ -23,7 +23,6 @@ import {
   ENABLED_KEY,
   encodeEnabled,
   encodeRevision,
-  MAX_NAME_BYTES,
   REVISION_KEY,
 } from "./auth-tables.ts";
 import { Intervals, isGrantable } from "./intervals.ts";
@@ -47,7 +46,7 @@ export interface Permission {
 
 /** What a password has to be checked against. */
 export interface StoredPassword {
-  /** bcrypt's text, the store's own; empty lets nobody in. */
+  /** bcrypt's text, the store's own; not empty. */
   readonly hash: Uint8Array;
   /** The auth revision this is of. */
   readonly revision: number;
@@ -217,10 +216,11 @@ export class AuthStore {
     const user = this.#users.get(name);
     if (user === undefined) return "AuthFailed";
     if (user.options?.noPassword === true) return "NoPasswordUser";
+    if (user.password.length === 0) return "AuthFailed";
     return { hash: user.password, revision: this.#revision };
   }
 
-  /** Whether a log-in whose password was checked before its entry still stands. null: yes. */
+  /** Whether a log-in whose password was checked before its entry still stands, as etcd sees it. null: yes. */
   checkLogin(name: string): ErrorKind | null {
     if (!this.#isEnabled) return "AuthNotEnabled";
     const user = this.#users.get(name);
@@ -252,7 +252,6 @@ export class AuthStore {
   addUser(name: string, passwordHash: Uint8Array | null, options: UserAddOptions | undefined): ErrorKind | null {
     if (name === "") return "UserEmpty";
     if (this.#users.has(name)) return "UserAlreadyExists";
-    if (isNameTooLong(name)) return "RequestTooLarge";
     const { noPassword } = options ?? { noPassword: false };
     const password = noPassword ? NO_BYTES : passwordHash;
     if (password === null) return "NoPasswordUser";
@@ -309,7 +308,6 @@ export class AuthStore {
   addRole(name: string): ErrorKind | null {
     if (name === "") return "RoleEmpty";
     if (this.#roles.has(name)) return "RoleAlreadyExists";
-    if (isNameTooLong(name)) return "RequestTooLarge";
     this.#putRole({ name, permissions: [] });
     this.#changed();
     return null;
@@ -410,8 +408,4 @@ function userEntry(
   options: UserAddOptions | undefined,
 ): UserEntry {
   return { name, nameBytes: Buffer.from(name), password, roles, options, merged: null };
-}
-
-function isNameTooLong(name: string): boolean {
-  return Buffer.byteLength(name) > MAX_NAME_BYTES;
 }
