@@ -26,7 +26,8 @@ import {
   REVISION_KEY,
 } from "./auth-tables.ts";
 import { Intervals, isGrantable } from "./intervals.ts";
-import { compareBytes, compareNames, isSameBytes } from "./key-order.ts";
+import { compareNames, isSameBytes } from "./key-order.ts";
+import { sortAfterGrant } from "./permission-order.ts";
 import type { Identity } from "./tokens.ts";
 
 /** The user whom auth cannot be enabled without, and the role that makes an administrator. */
@@ -65,7 +66,7 @@ interface UserEntry {
 
 interface RoleEntry {
   readonly name: string;
-  /** By key, by bytes. */
+  /** In etcd's order, see permission-order.ts. */
   readonly permissions: readonly Permission[];
 }
 
@@ -340,9 +341,12 @@ export class AuthStore {
     if (role === undefined) return "RoleNotFound";
     const permissions = [...role.permissions];
     const at = permissions.findIndex(({ key }) => isSameBytes(key, permission.key));
-    if (at >= 0 && isSameBytes(permissions[at]!.rangeEnd, permission.rangeEnd)) permissions[at] = permission;
-    else permissions.push(permission);
-    permissions.sort((a, b) => compareBytes(a.key, 0, a.key.length, b.key, 0, b.key.length));
+    if (at >= 0 && isSameBytes(permissions[at]!.rangeEnd, permission.rangeEnd)) {
+      permissions[at] = permission;
+    } else {
+      permissions.push(permission);
+      sortAfterGrant(permissions);
+    }
     this.#putRole({ name, permissions });
     this.#changed();
     return null;
