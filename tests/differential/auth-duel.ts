@@ -445,7 +445,7 @@ export class AuthDuel {
       [10, Buffer.from("f")],
       [10, OPEN_END],
     ]);
-    // Whether etcd lets somebody ask for a range that ends before it begins depends on the shape of its tree.
+    if (!this.#isOld) return [key, rangeEnd];
     const isRange = rangeEnd.equals(OPEN_END) || Buffer.compare(key, rangeEnd) < 0;
     return [key, isRange ? rangeEnd : NO_END];
   }

@@ -23,11 +23,11 @@ import {
   ENABLED_KEY,
   encodeEnabled,
   encodeRevision,
-  MAX_NAME_BYTES,
   REVISION_KEY,
 } from "./auth-tables.ts";
 import { Intervals, isGrantable } from "./intervals.ts";
-import { compareBytes, compareNames, isSameBytes } from "./key-order.ts";
+import { compareNames, isSameBytes } from "./key-order.ts";
+import { sortAfterGrant } from "./permission-order.ts";
 import type { Identity } from "./tokens.ts";
 
 /** The user whom auth cannot be enabled without, and the role that makes an administrator. */
@@ -47,7 +47,7 @@ export interface Permission {
 
 /** What a password has to be checked against. */
 export interface StoredPassword {
-  /** bcrypt's text, the store's own; empty lets nobody in. */
+  /** bcrypt's text, the store's own; not empty. */
   readonly hash: Uint8Array;
   /** The auth revision this is of. */
   readonly revision: number;
@@ -66,7 +66,7 @@ interface UserEntry {
 
 interface RoleEntry {
   readonly name: string;
-  /** By key, by bytes. */
+  /** In etcd's order, see permission-order.ts. */
   readonly permissions: readonly Permission[];
 }
 
@@ -217,10 +217,11 @@ export class AuthStore {
     const user = this.#users.get(name);
     if (user === undefined) return "AuthFailed";
     if (user.options?.noPassword === true) return "NoPasswordUser";
+    if (user.password.length === 0) return "AuthFailed";
     return { hash: user.password, revision: this.#revision };
   }
 
-  /** Whether a log-in whose password was checked before its entry still stands. null: yes. */
+  /** Whether a log-in whose password was checked before its entry still stands, as etcd sees it. null: yes. */
   checkLogin(name: string): ErrorKind | null {
     if (!this.#isEnabled) return "AuthNotEnabled";
     const user = this.#users.get(name);
@@ -252,7 +253,6 @@ export class AuthStore {
   addUser(name: string, passwordHash: Uint8Array | null, options: UserAddOptions | undefined): ErrorKind | null {
     if (name === "") return "UserEmpty";
     if (this.#users.has(name)) return "UserAlreadyExists";
-    if (isNameTooLong(name)) return "RequestTooLarge";
     const { noPassword } = options ?? { noPassword: false };
     const password = noPassword ? NO_BYTES : passwordHash;
     if (password === null) return "NoPasswordUser";
@@ -309,7 +309,6 @@ export class AuthStore {
   addRole(name: string): ErrorKind | null {
     if (name === "") return "RoleEmpty";
     if (this.#roles.has(name)) return "RoleAlreadyExists";
-    if (isNameTooLong(name)) return "RequestTooLarge";
     this.#putRole({ name, permissions: [] });
     this.#changed();
     return null;
@@ -342,9 +341,12 @@ export class AuthStore {
     if (role === undefined) return "RoleNotFound";
     const permissions = [...role.permissions];
     const at = permissions.findIndex(({ key }) => isSameBytes(key, permission.key));
-    if (at >= 0 && isSameBytes(permissions[at]!.rangeEnd, permission.rangeEnd)) permissions[at] = permission;
-    else permissions.push(permission);
-    permissions.sort((a, b) => compareBytes(a.key, 0, a.key.length, b.key, 0, b.key.length));
+    if (at >= 0 && isSameBytes(permissions[at]!.rangeEnd, permission.rangeEnd)) {
+      permissions[at] = permission;
+    } else {
+      permissions.push(permission);
+      sortAfterGrant(permissions);
+    }
     this.#putRole({ name, permissions });
     this.#changed();
     return null;
@@ -410,8 +412,4 @@ function userEntry(
   options: UserAddOptions | undefined,
 ): UserEntry {
   return { name, nameBytes: Buffer.from(name), password, roles, options, merged: null };
-}
-
-function isNameTooLong(name: string): boolean {
-  return Buffer.byteLength(name) > MAX_NAME_BYTES;
 }

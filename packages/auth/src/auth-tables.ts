@@ -12,14 +12,17 @@
 import { Role, User } from "@quorate/api/messages";
 import { AuthRecordCorruptError } from "./errors.ts";
 
-/** The longest name of a user or role, in bytes: what a table takes as a key. */
+/**
+ * The longest name of a user or role that is proposed, in bytes. Etcd proposes longer ones too: the store takes any that is
+ * in the log.
+ */
 export const MAX_NAME_BYTES = 1024;
 
 export type AuthTable = "auth" | "authUsers" | "authRoles";
 
 /** Where the store keeps its rows. */
 export interface AuthTables {
-  /** null removes the row. Key and value are the callee's from here on. */
+  /** null removes the row. A name that is the key may be of any length. Key and value are the callee's from here on. */
   put(table: AuthTable, key: Uint8Array, value: Uint8Array | null): void;
   /** Key and value are borrowed until `visit` returns. */
   scan(table: AuthTable, visit: (key: Uint8Array, value: Uint8Array) => void): void;

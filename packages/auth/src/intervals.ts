@@ -5,8 +5,10 @@
  *     granted   [a,c)  [b,d)  [d,f)  k            one key is the interval up to the next possible key
  *     merged    [a,f)  [k,k\0)                    `null` as an end: no end
  *
- * Built once per user and change, asked on every request: asking allocates nothing.
+ * Built once per user and change, asked on every request: asking allocates nothing. Only a request's range that holds no
+ * key is asked of the grants as they were given, see grant-tree.ts.
  */
+import { GrantTree } from "./grant-tree.ts";
 import { compareBytes } from "./key-order.ts";
 
 /** One permission's range as stored: no range end means the one key, one zero byte every key from `key` on. */
@@ -24,9 +26,16 @@ interface Interval {
 export class Intervals {
   /** Ascending, apart from each other. */
   readonly #merged: readonly Interval[];
+  /** In the order of the user's roles and of each role's permissions. */
+  readonly #ranges: readonly KeyRange[];
+  #tree: GrantTree | null = null;
 
-  /** Ranges without a key, and those that end before they begin, give nothing: none can be granted (AU-06). */
+  /**
+   * Ranges without a key, and those that end before they begin, give nothing: none can be granted (AU-06). Keeps the
+   * ranges.
+   */
   constructor(ranges: readonly KeyRange[]) {
+    this.#ranges = ranges;
     const intervals = ranges.map(intervalOf).filter(isSomething).sort(byBegin);
     const merged: Interval[] = [];
     for (const interval of intervals) {
@@ -39,15 +48,31 @@ export class Intervals {
 
   /**
    * Whether every key of a request is inside: the one key buffer[keyStart, keyEnd) if the range end is empty, every key from
-   * it on if that is one zero byte. Of a range that holds no key its first counts.
+   * it on if that is one zero byte. Of a range that holds no key: what etcd says.
    */
   covers(buffer: Uint8Array, keyStart: number, keyEnd: number, rangeEndStart: number, rangeEndEnd: number): boolean {
+    const isOneKey = rangeEndStart === rangeEndEnd;
+    const isOpen = isOpenEnd(buffer, rangeEndStart, rangeEndEnd);
+    if (!isOneKey && !isOpen && compareBytes(buffer, keyStart, keyEnd, buffer, rangeEndStart, rangeEndEnd) >= 0) {
+      return this.#coversNothing(buffer.subarray(keyStart, keyEnd), buffer.subarray(rangeEndStart, rangeEndEnd));
+    }
     const interval = this.#holding(buffer, keyStart, keyEnd);
     if (interval === null) return false;
     const { end } = interval;
-    if (end === null || rangeEndStart === rangeEndEnd) return true;
-    if (isOpenEnd(buffer, rangeEndStart, rangeEndEnd)) return false;
+    if (end === null || isOneKey) return true;
+    if (isOpen) return false;
     return compareBytes(buffer, rangeEndStart, rangeEndEnd, end, 0, end.length) <= 0;
+  }
+
+  /** Asked about a range that ends where it begins or before. */
+  #coversNothing(begin: Uint8Array, end: Uint8Array): boolean {
+    this.#tree ??= new GrantTree(
+      this.#ranges.map((range) => {
+        const interval = intervalOf(range);
+        return { begin: interval.begin.length === 0 ? null : interval.begin, end: interval.end };
+      }),
+    );
+    return this.#tree.covers({ begin, end });
   }
 
   /** The interval with this key in it. */

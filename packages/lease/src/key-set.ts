@@ -37,12 +37,29 @@ export class KeySet {
     }
   }
 
+  /**
+   * Whether `holds` says so of every key, asked in no particular order until it says no. The key is buffer[0, length), lent
+   * until it returns: nothing is copied or sorted, for leases may hold a million keys and be asked about at every put.
+   */
+  every(holds: (buffer: Uint8Array, length: number) => boolean): boolean {
+    if (this.#many === null) return this.#only === null || holds(Buffer.from(this.#only, "latin1"), this.#only.length);
+    let lent = Buffer.allocUnsafe(LENT_SIZE_BYTES);
+    for (const text of this.#many) {
+      if (text.length > lent.length) lent = Buffer.allocUnsafe(text.length * 2);
+      if (!holds(lent, lent.write(text, "latin1"))) return false;
+    }
+    return true;
+  }
+
   /** Fresh copies, ascending bytewise. */
   sorted(): Uint8Array[] {
     const texts = this.#many !== null ? [...this.#many].sort() : this.#only !== null ? [this.#only] : [];
     return texts.map((text) => Buffer.from(text, "latin1"));
   }
 }
+
+/** Room for a key as long as most are. */
+const LENT_SIZE_BYTES = 256;
 
 function textOf(key: Uint8Array): string {
   return Buffer.from(key.buffer, key.byteOffset, key.length).toString("latin1");

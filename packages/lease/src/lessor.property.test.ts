@@ -174,6 +174,7 @@ test("every history of leases reads as the naive twin's", () => {
         assert.equal(lessor.count, naive.leases.size);
         for (const [leaseId, lease] of naive.leases) {
           assert.deepEqual(lessor.keys(leaseId).map(latin1), [...lease.keys].sort());
+          assert.deepEqual(visited(lessor, leaseId).sort(), [...lease.keys].sort());
           assert.equal(lessor.isOverdue(leaseId), lease.expiryMs <= naive.nowMs);
         }
       }
@@ -193,6 +194,13 @@ function outcome<Result>(run: () => Result): Result | string {
     assert.ok(isExpected, String(error));
     return error.kind;
   }
+}
+
+function visited(lessor: Lessor, id: bigint): string[] {
+  const keys: string[] = [];
+  const isAll = lessor.everyKey(id, (buffer, length) => keys.push(latin1(buffer.subarray(0, length))) > 0);
+  assert.ok(isAll);
+  return keys;
 }
 
 function latin1(key: Uint8Array): string {

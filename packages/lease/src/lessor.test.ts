@@ -171,6 +171,23 @@ test("attach and detach are idempotent and ignore unknown leases", () => {
   assert.deepEqual(lessor.keys(1n), []);
 });
 
+test("every key of a lease is shown, long ones and all bytes too, until one does not hold", () => {
+  const { lessor } = setUp();
+  assert.ok(lessor.everyKey(9n, () => assert.fail("an unknown lease has no keys")));
+  lessor.grant(9n, 10);
+  const keys = [bytes("a"), Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)), Buffer.alloc(5000, 0xff)];
+  for (const key of keys) {
+    lessor.attach(9n, key);
+    const count = keys.indexOf(key) + 1;
+    const shown: Buffer[] = [];
+    assert.ok(lessor.everyKey(9n, (buffer, length) => shown.push(Buffer.from(buffer.subarray(0, length))) > 0));
+    assert.deepEqual(new Set(shown.map(String)), new Set(keys.slice(0, count).map(String)));
+  }
+  let asked = 0;
+  assert.ok(!lessor.everyKey(9n, () => ++asked < 2));
+  assert.equal(asked, 2);
+});
+
 test("a lease expires at its TTL and not a moment before", () => {
   const { clock, lessor } = setUp();
   lessor.promote(0);

@@ -196,6 +196,11 @@ export class Lessor {
     return this.#leases.get(id)?.keys.sorted() ?? [];
   }
 
+  /** Whether `holds` says so of every key of a lease, asked in no particular order until it says no; the key is buffer[0, length), lent until it returns; true for an unknown lease. */
+  everyKey(id: bigint, holds: (buffer: Uint8Array, length: number) => boolean): boolean {
+    return this.#leases.get(id)?.keys.every(holds) ?? true;
+  }
+
   /** null for an unknown lease. */
   timeToLive(id: bigint): LeaseTimeToLive | null {
     const lease = this.#leases.get(id);

@@ -2,6 +2,7 @@
 export { Backend, type BackendOptions } from "./backend.ts";
 export { BboltStorage } from "./bbolt-storage.ts";
 export { LmdbStorage, type LmdbStorageOptions } from "./lmdb-storage.ts";
+export { rowKeyOfName } from "./long-names.ts";
 export { MemoryImage, type MemorySnapshotTask, MemoryStorage, type MemoryStorageOptions } from "./memory-storage.ts";
 export { SnapshotKeyError, type SnapshotStatus, statusOfSnapshot } from "./snapshot-status.ts";
 export {

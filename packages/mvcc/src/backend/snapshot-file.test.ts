@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { MemoryImage } from "./memory-storage.ts";
 import { readDatabase } from "./snapshot-file.ts";
 import { SnapshotDamagedError } from "./storage.ts";
-import { fileOf, minimal, record, revisionKey, sourceOf, tombstone } from "./testing/snapshot-suite.ts";
+import { fileOf, minimal, named, record, revisionKey, sourceOf, tombstone } from "./testing/snapshot-suite.ts";
 
 // covers: WA-14
 
@@ -43,6 +43,18 @@ function damaged(): Record<string, readonly [bytes: Buffer, text: RegExp]> {
     "a compaction that is no revision": [withMeta("scheduledCompactRev", "1"), /no revision/],
     "a compaction beyond what is exact": [withMeta("finishedCompactRev", `\x7f${three.slice(1)}`), /no revision/],
     "a key too long": [fileOf({ ...minimal(), lease: { ["k".repeat(1025)]: "" } }), /1025 bytes, allowed are 1024/],
+    "a user of another name": [
+      fileOf({ ...minimal(), authUsers: { ["k".repeat(1025)]: named("k".repeat(1026)) } }),
+      /bucket authUsers.*the record is of another name/,
+    ],
+    "a long name without a record": [
+      fileOf({ ...minimal(), authRoles: { ["k".repeat(1025)]: "\xff" } }),
+      /bucket authRoles.*the record is damaged/,
+    ],
+    "a name that is none": [
+      fileOf({ ...minimal(), authUsers: { ["\xff".repeat(33)]: "" } }),
+      /bucket authUsers.*no name/,
+    ],
     "a meta key too long": [withMeta("k".repeat(1025), ""), /1025 bytes, allowed are 1024/],
   };
 }

@@ -18,6 +18,7 @@ import { MalformedMessage } from "@quorate/api/wire";
 import { BboltDamagedError, BboltReader, type BboltSink, type BboltSource, BboltWriter } from "@quorate/bbolt";
 import { RecordCorruptError, RecordView } from "../store/key-value.ts";
 import { HISTORY_KEY_BYTES, isHistoryKey, type Revision, readHistoryKey, writeHistoryKey } from "./history-key.ts";
+import { isNamed, isStandIn, nameInRecord, rowKeyOfName } from "./long-names.ts";
 import { MAX_SUB } from "./record-frame.ts";
 import {
   type DatabaseCut,
@@ -95,7 +96,7 @@ class DatabaseWriter implements RecordVisitor {
       this.#writer.beginBucket(Buffer.from(bucket));
       if (bucket === RECORDS) this.#contents.scanRecords(0, 0, this);
       else if (bucket === "meta") this.#writeMeta();
-      else this.#contents.scan(bucket as Table, (key, value) => this.#put(key, key.length, value, 0, value.length));
+      else this.#writeTable(bucket as Table);
       this.#writer.endBucket();
     }
     this.#check(this.#doneBytes);
@@ -116,6 +117,35 @@ class DatabaseWriter implements RecordVisitor {
     this.#put(this.#historyKey, keyEnd, bytes, start, end);
     this.#revision = Math.max(this.#revision, main);
     return true;
+  }
+
+  /** Names that a stand-in is kept for take their places among the others. */
+  #writeTable(table: Table): void {
+    const named: [name: Uint8Array, value: Uint8Array][] = [];
+    if (!isNamed(table)) {
+      this.#contents.scan(table, (key, value) => this.#put(key, key.length, value, 0, value.length));
+      return;
+    }
+    this.#contents.scan(table, (key, value) => {
+      if (isStandIn(table, key)) named.push([Uint8Array.from(nameInRecord(table, value)), Uint8Array.from(value)]);
+    });
+    named.sort(([a], [b]) => Buffer.compare(b, a));
+    this.#contents.scan(table, (key, value) => {
+      if (isStandIn(table, key)) return;
+      this.#writeNamed(named, key);
+      this.#put(key, key.length, value, 0, value.length);
+    });
+    this.#writeNamed(named, null);
+  }
+
+  /** Takes from the end of the list what comes before the key; null: all. */
+  #writeNamed(named: [name: Uint8Array, value: Uint8Array][], key: Uint8Array | null): void {
+    while (named.length > 0) {
+      const [name, value] = named.at(-1)!;
+      if (key !== null && Buffer.compare(name, key) > 0) return;
+      named.pop();
+      this.#put(name, name.length, value, 0, value.length);
+    }
   }
 
   #writeMeta(): void {
@@ -245,8 +275,10 @@ class DatabaseReader {
     this.#reader.visit(Buffer.from(table), {
       visit: (bytes, keyStart, keyEnd, valueEnd) => {
         const key = bytes.subarray(keyStart, keyEnd);
-        this.#checkKeySize(table, key);
-        this.#target.addRow(table, key, bytes.subarray(keyEnd, valueEnd));
+        const value = bytes.subarray(keyEnd, valueEnd);
+        if (isNamed(table)) this.#checkName(table, key, value);
+        else this.#checkKeySize(table, key);
+        this.#target.addRow(table, isNamed(table) ? rowKeyOfName(key) : key, value);
         return true;
       },
     });
@@ -276,6 +308,20 @@ class DatabaseReader {
   #checkCompaction(key: Uint8Array, value: Uint8Array): void {
     const isRevision = value.length === HISTORY_KEY_BYTES && isHistoryKey(value, 0, value.length);
     if (!isRevision || numberOf(value.subarray(0, 8)) === null) this.#failRow("meta", key, "its value is no revision");
+  }
+
+  /** A stand-in is ours alone, and what one will be made for must be found again in the record. */
+  #checkName(table: Table, key: Uint8Array, value: Uint8Array): void {
+    if (isStandIn(table, key)) this.#failRow(table, key, "no name");
+    if (key.length <= MAX_TABLE_KEY_BYTES) return;
+    let name: Uint8Array;
+    try {
+      name = nameInRecord(table, value);
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      this.#failRow(table, key, `the record is damaged: ${error.message}`);
+    }
+    if (Buffer.compare(name, key) !== 0) this.#failRow(table, key, "the record is of another name");
   }
 
   #checkKeySize(table: Table, key: Uint8Array): void {

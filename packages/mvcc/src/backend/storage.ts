@@ -27,7 +27,7 @@ export type Table = (typeof TABLES)[number];
 
 /**
  * The longest key a small table takes. LMDB's own bound is a little under 2 KiB with 4 KiB pages. The only keys whose
- * length a client chooses are user and role names: refuse longer ones before they are proposed.
+ * length a client chooses are user and role names; for longer ones see long-names.ts.
  */
 export const MAX_TABLE_KEY_BYTES = 1024;
 

@@ -6,7 +6,15 @@
 import { AuthStore, type AuthTable } from "@quorate/auth";
 import { Lessor } from "@quorate/lease";
 import { Membership } from "@quorate/membership";
-import { Backend, type CheckpointReader, type Storage, Store, type StoreOpening, type Table } from "@quorate/mvcc";
+import {
+  Backend,
+  type CheckpointReader,
+  rowKeyOfName,
+  type Storage,
+  Store,
+  type StoreOpening,
+  type Table,
+} from "@quorate/mvcc";
 import { type ConfState, EMPTY_CONF_STATE } from "@quorate/raft";
 import type { Clock, Log } from "@quorate/world";
 import { Alarms } from "./alarms.ts";
@@ -60,7 +68,8 @@ export class AppliedState {
     this.alarms = new Alarms({ put: (key, value) => backend.put("alarm", key, value) });
     this.alarms.load((visit) => storage.scan("alarm", visit));
     this.auth = new AuthStore({
-      put: (table: AuthTable, key: Uint8Array, value: Uint8Array | null) => backend.put(table, key, value),
+      put: (table: AuthTable, key: Uint8Array, value: Uint8Array | null) =>
+        backend.put(table, rowKeyOfName(key), value),
       scan: (table: AuthTable, visit: (key: Uint8Array, value: Uint8Array) => void) => storage.scan(table, visit),
     });
     this.lessor = new Lessor({

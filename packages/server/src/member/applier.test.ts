@@ -4,6 +4,9 @@ import { test } from "node:test";
 import { AlarmAction, AlarmType, encodeRaftRequest, RaftOp } from "@quorate/api";
 import {
   AlarmRequest,
+  AuthRoleAddRequest,
+  AuthUserAddRequest,
+  AuthUserDeleteRequest,
   ClusterVersionSetRequest,
   CompactionRequest,
   DeleteRangeRequest,
@@ -14,6 +17,7 @@ import {
   RangeRequest,
   TxnRequest,
 } from "@quorate/api/messages";
+import { AuthStore } from "@quorate/auth";
 import { encodeChange, encodeMember, type Member, type MembershipChange } from "@quorate/membership";
 import { TABLES } from "@quorate/mvcc";
 import { ConfChangeType, type ConfState, Entry, EntryType, encodeConfChange, index, term } from "@quorate/raft";
@@ -259,4 +263,19 @@ test("recorded remaining times are used by the next leader's clock", async () =>
 test("a read that another member put into the log changes nothing", async () => {
   const bench = await new Bench().open();
   assert.equal(bench.apply(RaftOp.Range, RangeRequest.encode({ key: a })), "ok 1");
+});
+
+test("users and roles of any name are applied, as on etcd's members, and there after a restart", async () => {
+  const bench = await new Bench().open();
+  const long = "n".repeat(20_000);
+  const add = AuthUserAddRequest.encode({ name: long, hashedPassword: Buffer.from("hash").toString("base64") });
+  assert.match(bench.apply(RaftOp.AuthUserAdd, add), /^ok/);
+  assert.match(bench.apply(RaftOp.AuthUserAdd, add), /^UserAlreadyExists/);
+  assert.match(bench.apply(RaftOp.AuthRoleAdd, AuthRoleAddRequest.encode({ name: long })), /^ok/);
+  bench.flush();
+  const { storage } = bench.simulated;
+  const stored = new AuthStore({ put: () => {}, scan: (table, visit) => storage.scan(table, visit) });
+  assert.deepEqual([stored.users(), stored.roles()], [[long], [long]]);
+  assert.match(bench.apply(RaftOp.AuthUserDelete, AuthUserDeleteRequest.encode({ name: long })), /^ok/);
+  assert.deepEqual(bench.simulated.parts.state.auth.users(), []);
 });

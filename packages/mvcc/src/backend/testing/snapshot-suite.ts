@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BboltReader, type BboltSource, BboltWriter } from "@quorate/bbolt";
+import { rowKeyOfName } from "../long-names.ts";
 import {
   type DatabaseCut,
   RecordSpan,
@@ -188,6 +189,24 @@ export function snapshotSuite(name: string, makeHarness: () => SnapshotHarness):
     await close(storage);
   });
 
+  claim("users and roles whose names are too long for a table travel under their names", async (harness) => {
+    const long = ["a", "c", "\x7f"].map((letter) => letter.repeat(2000));
+    const authUsers = Object.fromEntries(["b", ...long, "z"].map((name) => [name, named(name)]));
+    const authRoles = { [long[0]!]: named(long[0]!), [long[2]!]: named(long[2]!) };
+    const file = fileOf({ ...minimal(), authRoles, authUsers });
+    harness.writeFile(harness.path("sent"), file);
+    const storage = await harness.readSnapshot(harness.path("sent")).read;
+    for (const name of long) {
+      const key = rowKeyOfName(Buffer.from(name));
+      assert.equal(Buffer.from(storage.get("authUsers", key)!).toString("latin1"), named(name));
+    }
+    await writeSnapshot(storage, harness.path("again"));
+    const { authRoles: rolesAgain, authUsers: usersAgain } = bucketsOf(harness.readFile(harness.path("again"))!);
+    assert.deepEqual([usersAgain, rolesAgain], [authUsers, authRoles]);
+    assert.deepEqual(Object.keys(usersAgain!), [long[0], "b", long[1], "z", long[2]], "in the order of names");
+    await close(storage);
+  });
+
   claim("a snapshot that is cancelled leaves no file, and the storage goes on", async (harness) => {
     const storage = harness.open();
     await commit(storage, sample());
@@ -289,6 +308,11 @@ export function record(main: number, value = "v", create = 1, version = 1): Uint
   const zeroLess = (tag: number, number: number): number[] => (number === 0 ? [] : [tag, ...varint(number)]);
   const head = [0x0a, 1, 0x6b, ...zeroLess(0x10, create), ...zeroLess(0x18, main), ...zeroLess(0x20, version)];
   return Buffer.concat([Buffer.from(head), Buffer.from([0x2a, ...varint(valueBytes.length)]), valueBytes]);
+}
+
+/** A record of a user or role with nothing but its name. */
+export function named(name: string): string {
+  return Buffer.from([0x0a, ...varint(name.length), ...Buffer.from(name)]).toString("latin1");
 }
 
 export function tombstone(): Uint8Array {
