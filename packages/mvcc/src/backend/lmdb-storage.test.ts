@@ -35,7 +35,7 @@ import {
   snapshotSuite,
   writeSnapshot,
 } from "./testing/snapshot-suite.ts";
-import { batchOf, close, commit, defragment, storageSuite } from "./testing/storage-suite.ts";
+import { batchOf, close, commit, defragment, dropsOf, storageSuite } from "./testing/storage-suite.ts";
 import { Twin } from "./testing/twin.ts";
 
 storageSuite("LmdbStorage", () => {
@@ -135,6 +135,28 @@ test("a defragmentation that cannot write its copy leaves the storage as it was"
     rmSync(join(directory, "db.defragmented"), { recursive: true });
     await defragment(storage);
     assert.deepEqual(collect(storage), ["2/0 a", "3/0 b"]);
+    await close(storage);
+  });
+});
+
+test("what a commit that waits for a defragmentation drops is there until that commit", async () => {
+  // covers: AP-01 AP-03
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    let committed: Promise<void> | undefined;
+    process.once("worker", (copying) => {
+      // Around the storage's own listener: the copy ends while the writer's thread is being ended, and a commit comes then.
+      copying.prependOnceListener("exit", () => storage.rest());
+      copying.once("exit", () => {
+        committed = commit(storage, { ...batchOf([["3/0", "b"]]), drops: dropsOf("2/0") });
+      });
+    });
+    await defragment(storage);
+    const between = collect(storage);
+    assert.ok(between.length === 1, `neither before nor after the commit: ${between}`);
+    await committed;
+    assert.deepEqual(collect(storage), ["3/0 b"]);
     await close(storage);
   });
 });

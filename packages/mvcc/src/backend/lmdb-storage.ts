@@ -140,10 +140,11 @@ export class LmdbStorage implements Storage {
     assert(!this.#isClosing, "nothing is asked of a closed storage");
     assert(!this.#isCommitting, "one commit at a time");
     this.#isCommitting = true;
-    this.#dropping = batch.drops;
-    this.#droppedMeanwhile?.add(batch.drops);
     this.#enqueue(
       (end) => {
+        // Not while it waits: a copy put in place before it must still have what it drops.
+        this.#dropping = batch.drops;
+        this.#droppedMeanwhile?.add(batch.drops);
         if (batch.recordCount === 0 && batch.drops.length === 0 && batch.changes.length === 0) {
           queueMicrotask(() => end(null));
           return;
