@@ -7,6 +7,8 @@ export interface WorkerData {
   readonly mapBytes: number;
   /** The database file the main thread has open. */
   readonly inode: bigint;
+  /** To be left free on the disk by what is made beside the database. */
+  readonly reserveBytes: number;
 }
 
 export type Request =

@@ -139,6 +139,52 @@ test("a defragmentation that cannot write its copy leaves the storage as it was"
   });
 });
 
+test("a defragmentation or snapshot that would take what commits need is refused, and the storage goes on", async () => {
+  // covers: WA-10
+  await inDirectory(async (directory) => {
+    // No disk has so much: one that is nearly full, as far as the storage can see.
+    const storage = new LmdbStorage({ directory: join(directory, "storage"), reserveBytes: 2 ** 60 });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    const isFull = (error: unknown): boolean => {
+      assert.ok(error instanceof DefragmentError || error instanceof SnapshotError);
+      assert.match(error.message, /no space left.* beyond a reserve of/);
+      return error.code === "ENOSPC";
+    };
+    await assert.rejects(defragment(storage), isFull);
+    await assert.rejects(writeSnapshot(storage, join(directory, "snapshot")), isFull);
+    assert.deepEqual(readdirSync(directory), ["storage"]);
+    assert.deepEqual(readdirSync(join(directory, "storage")).sort(), ["db", "db-lock", "version"]);
+    await commit(storage, batchOf([["3/0", "b"]]));
+    assert.deepEqual(collect(storage), ["2/0 a", "3/0 b"]);
+    await close(storage);
+  });
+});
+
+test("what compaction leaves of every page is put together by a defragmentation", async () => {
+  await inDirectory(async (directory) => {
+    const names = Array.from({ length: 30_000 }, (_, i) => `${i + 2}/0`);
+    const kept = names.filter((_, i) => i % 3 === 0).map((name) => [name, "x".repeat(200)] as const);
+    const open = (name: string): LmdbStorage => new LmdbStorage({ directory: join(directory, name) });
+    const fresh = open("fresh");
+    await commit(fresh, batchOf(kept, ["meta index=1"]));
+    const storage = open("storage");
+    await commit(
+      storage,
+      batchOf(
+        names.map((name) => [name, "x".repeat(200)] as const),
+        ["meta index=1"],
+      ),
+    );
+    await commit(storage, { ...batchOf([]), drops: dropsOf(...names.filter((_, i) => i % 3 !== 0)) });
+    await defragment(storage);
+    assert.ok(storage.sizeInUseBytes() < fresh.sizeInUseBytes() * 1.1, `${storage.sizeInUseBytes()} bytes in use`);
+    assert.ok(storage.sizeBytes() < fresh.sizeInUseBytes() * 1.2, `${storage.sizeBytes()} bytes`);
+    assert.deepEqual(collect(storage), collect(fresh));
+    await close(fresh);
+    await close(storage);
+  });
+});
+
 test("what a commit that waits for a defragmentation drops is there until that commit", async () => {
   // covers: AP-01 AP-03
   await inDirectory(async (directory) => {

@@ -45,6 +45,7 @@ import {
 } from "./lmdb-environment.ts";
 import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
 import { removeMade, runSnapshot, type SnapshotWork } from "./lmdb-snapshot.ts";
+import { COMMIT_RESERVE_BYTES } from "./lmdb-space.ts";
 import { startThread } from "./lmdb-thread.ts";
 import { asSnapshotError } from "./snapshot-file.ts";
 import {
@@ -65,11 +66,14 @@ export interface LmdbStorageOptions {
   directory: string;
   /** Address space to reserve for the database; it takes no memory and no disk. Default 1 TiB. */
   mapBytes?: number;
+  /** Disk that defragmentations and snapshots leave free for commits and the log. Default 512 MiB. */
+  reserveBytes?: number;
 }
 
 export class LmdbStorage implements Storage {
   readonly #directory: string;
   readonly #mapBytes: number;
+  readonly #reserveBytes: number;
   #environment: Environment;
   #inode: bigint;
   #sizes: EnvironmentSizes;
@@ -103,6 +107,7 @@ export class LmdbStorage implements Storage {
   constructor(options: LmdbStorageOptions) {
     this.#directory = options.directory;
     this.#mapBytes = options.mapBytes ?? DEFAULT_MAP_BYTES;
+    this.#reserveBytes = options.reserveBytes ?? COMMIT_RESERVE_BYTES;
     prepareDirectory(this.#directory, this.#mapBytes);
     this.#environment = openEnvironment(this.#directory, this.#mapBytes);
     this.#inode = databaseInode(this.#directory);
@@ -217,8 +222,7 @@ export class LmdbStorage implements Storage {
       };
       this.#droppedMeanwhile = new DroppedMeanwhile();
       if (this.#dropping !== null) this.#droppedMeanwhile.add(this.#dropping);
-      const work = { directory: this.#directory, mapBytes: this.#mapBytes, inode: this.#inode };
-      runCopy(work, (error) => {
+      runCopy(this.#workerData(), (error) => {
         if (error !== null) ended(this.#failure ?? error);
         else this.#enqueue((end) => this.#putCopyInPlace(end), ended);
       });
@@ -260,6 +264,7 @@ export class LmdbStorage implements Storage {
         directory: this.#directory,
         mapBytes: this.#mapBytes,
         inode: this.#inode,
+        reserveBytes: this.#reserveBytes,
       };
       running = runSnapshot(work, (error, cut) => {
         this.#snapshots.delete(task);
@@ -354,8 +359,7 @@ export class LmdbStorage implements Storage {
   }
 
   #startWorker(): Worker {
-    const data: WorkerData = { directory: this.#directory, mapBytes: this.#mapBytes, inode: this.#inode };
-    const worker = startThread("lmdb-worker", "quorate-storage", data);
+    const worker = startThread("lmdb-worker", "quorate-storage", this.#workerData());
     worker.on("message", (answer: Answer) => this.#receive(answer));
     worker.on("error", (error) => this.#workerEnded(`the worker crashed: ${error.message}`));
     worker.on("exit", (code) => {
@@ -363,6 +367,15 @@ export class LmdbStorage implements Storage {
       if (!this.#isClosing) this.#workerEnded(`the worker ended with code ${code}`);
     });
     return worker;
+  }
+
+  #workerData(): WorkerData {
+    return {
+      directory: this.#directory,
+      mapBytes: this.#mapBytes,
+      inode: this.#inode,
+      reserveBytes: this.#reserveBytes,
+    };
   }
 
   #receive(answer: Answer): void {

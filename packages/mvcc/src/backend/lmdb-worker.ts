@@ -13,7 +13,6 @@ import {
   defragmentedPath,
   type Environment,
   type EnvironmentSizes,
-  freeBytes,
   joinEnvironment,
   measureEnvironment,
   moveDurably,
@@ -22,12 +21,13 @@ import {
   syncPath,
 } from "./lmdb-environment.ts";
 import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
+import { checkSpace } from "./lmdb-space.ts";
 import { describeError } from "./lmdb-thread.ts";
 import { FRAME_HEADER_BYTES, FrameView } from "./record-frame.ts";
 import type { StorageBatch } from "./storage.ts";
 
 const port = parentPort!;
-const { directory, mapBytes, inode } = workerData as WorkerData;
+const { directory, mapBytes, inode, reserveBytes } = workerData as WorkerData;
 let environment: Environment = joinEnvironment(directory, mapBytes, inode);
 
 const key: Revision = { main: 0, sub: 0, isTombstone: false };
@@ -89,14 +89,7 @@ function refuseWithoutSpace(batch: StorageBatch): void {
   let neededBytes = SLACK_BYTES + batch.drops.length * (CHANGE_BYTES / 2);
   for (const region of batch.regions) neededBytes += 2 * (region.end - region.start);
   for (const { key, value } of batch.changes) neededBytes += CHANGE_BYTES + key.length + (value?.length ?? 0);
-  checkSpace(neededBytes);
-}
-
-function checkSpace(neededBytes: number): void {
-  const free = freeBytes(directory);
-  if (free >= neededBytes) return;
-  const problem = new Error(`no space left: the batch may need ${neededBytes} bytes, the file system has ${free}`);
-  throw Object.assign(problem, { code: "ENOSPC" });
+  checkSpace(directory, neededBytes, 0);
 }
 
 function addRecords(batch: StorageBatch): void {
@@ -141,7 +134,7 @@ function defragment(drops: Float64Array | null): Answer {
     if (drops === null) throw new Error("too much was compacted meanwhile; try again");
     const copy = openCopy(directory, mapBytes);
     try {
-      catchUp(environment, copy, drops, (bytes) => checkSpace(SLACK_BYTES + bytes));
+      catchUp(environment, copy, drops, (bytes) => checkSpace(directory, SLACK_BYTES + bytes, reserveBytes));
     } finally {
       closeEnvironment(copy);
     }

@@ -56,7 +56,7 @@ export interface Storage {
   /** Bytes in use, free pages excluded. A cached number, as of the last commit. */
   sizeInUseBytes(): number;
   /**
-   * Gives free space back by a compacted copy. Reads and commits go on, but for a moment at its end. One at a time.
+   * Gives free space back by a copy, in which records lie close together again. Reads and commits go on, but for a moment at its end. One at a time.
    * After an error the old state is still there and still served, unless the error is a {@link StorageFailedError}.
    */
   defragment(done: (error: Error | null) => void): void;
