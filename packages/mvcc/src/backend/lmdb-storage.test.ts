@@ -185,6 +185,50 @@ test("what compaction leaves of every page is put together by a defragmentation"
   });
 });
 
+test("those who ask for a defragmentation while there is one share it", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    let threads = 0;
+    const count = (): void => {
+      threads++;
+    };
+    process.on("worker", count);
+    await Promise.all([1, 2, 3].map(() => defragment(storage)));
+    assert.equal(threads, 1);
+    await defragment(storage);
+    assert.equal(threads, 2);
+    process.off("worker", count);
+    await close(storage);
+  });
+});
+
+test("closing gives a defragmentation up, one that waits and one whose copy is there", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory: join(directory, "storage") });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    const isGivenUp = (error: unknown): boolean => error instanceof DefragmentError && error.code === "ECANCELED";
+    const written = assert.rejects(writeSnapshot(storage, join(directory, "snapshot")), SnapshotError);
+    const waiting = assert.rejects(defragment(storage), isGivenUp);
+    await Promise.all([close(storage), written, waiting]);
+
+    const reopened = new LmdbStorage({ directory: join(directory, "storage") });
+    await commit(reopened, batchOf([["3/0", "b"]]));
+    const inode = statSync(join(directory, "storage", "db")).ino;
+    const isClosed = new Promise<void>((resolve, reject) => {
+      process.once("worker", (copying) => {
+        copying.prependOnceListener("exit", () => close(reopened).then(resolve, reject));
+      });
+    });
+    await Promise.all([assert.rejects(defragment(reopened), isGivenUp), isClosed]);
+    assert.deepEqual(readdirSync(join(directory, "storage")).sort(), ["db", "db-lock", "version"]);
+    assert.equal(statSync(join(directory, "storage", "db")).ino, inode);
+    const again = new LmdbStorage({ directory: join(directory, "storage") });
+    assert.deepEqual(collect(again), ["2/0 a", "3/0 b"]);
+    await close(again);
+  });
+});
+
 test("what a commit that waits for a defragmentation drops is there until that commit", async () => {
   // covers: AP-01 AP-03
   await inDirectory(async (directory) => {
