@@ -19,13 +19,27 @@ export class DroppedMeanwhile {
     return this.#length <= 2 * DROPS_MAX;
   }
 
-  toArray(): Float64Array {
-    const all = new Float64Array(this.#length);
-    let at = 0;
+  /** Numbers held: two of each record. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Hands out, and forgets, what the first commits dropped: of one commit at least, and of more up to `most` numbers. */
+  take(most: number): Float64Array {
+    let count = 0;
+    let length = 0;
     for (const part of this.#parts) {
-      all.set(part, at);
+      if (count > 0 && length + part.length > most) break;
+      length += part.length;
+      count++;
+    }
+    const taken = new Float64Array(length);
+    let at = 0;
+    for (const part of this.#parts.splice(0, count)) {
+      taken.set(part, at);
       at += part.length;
     }
-    return all;
+    this.#length -= length;
+    return taken;
   }
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { catchUp } from "./lmdb-catch-up.ts";
+import { catchUp, catchUpPart } from "./lmdb-catch-up.ts";
 import {
   buildDirectory,
   closeEnvironment,
@@ -43,6 +43,7 @@ function caughtUp(
   base: (environment: Environment) => void,
   change: (environment: Environment) => void,
   drops: number[],
+  partly: (from: Environment, to: Environment) => void = () => {},
 ): { readonly database: string[]; readonly copy: string[]; readonly neededBytes: number[] } {
   const directory = mkdtempSync(join(tmpdir(), "quorate-catch-up-"));
   try {
@@ -54,6 +55,7 @@ function caughtUp(
     const to = open("copy");
     const neededBytes: number[] = [];
     change(from);
+    partly(from, to);
     catchUp(from, to, Float64Array.from(drops), (bytes) => neededBytes.push(bytes));
     const result = { database: contentsOf(from), copy: contentsOf(to), neededBytes };
     closeEnvironment(from);
@@ -122,4 +124,27 @@ test("much of it goes in transactions of bounded size, and space is asked for be
   assert.deepEqual(copy, database);
   assert.ok(neededBytes.length >= 6, `${neededBytes.length} transactions`);
   for (const bytes of neededBytes) assert.ok(bytes > 0 && bytes < 24 * 1024 * 1024);
+});
+
+test("the parts before the end are of bounded size, and between them the database may change and drop", () => {
+  const { database, copy, neededBytes } = caughtUp(
+    base,
+    (environment) => {
+      for (let main = 10; main < 40_000; main++) put(environment, main, "y");
+    },
+    [9, 0, 39_999, 0],
+    (from, to) => {
+      const part = (drops: number[]): boolean => catchUpPart(from, to, Float64Array.from(drops), 2, () => {});
+      assert.ok(part([]));
+      assert.equal(contentsOf(to).length, 8 + 16_000 + 3);
+      // One that is copied, one that is not yet.
+      for (const main of [3, 39_000]) from.records.removeSync({ main, sub: 0, isTombstone: false });
+      assert.ok(part([3, 0, 39_000, 0]));
+      assert.ok(!part([]));
+      for (let main = 40_000; main < 40_010; main++) put(from, main, "z");
+      for (const main of [9, 39_999]) from.records.removeSync({ main, sub: 0, isTombstone: false });
+    },
+  );
+  assert.deepEqual(copy, database);
+  assert.equal(neededBytes.length, 2, "the end adds what came last, and drops");
 });

@@ -1,6 +1,7 @@
 /**
  * Brings a copy of a database up to date with what was committed since the copy was begun: the short part of a
- * defragmentation, in the thread that commits, so that nothing changes meanwhile.
+ * defragmentation, in the thread that commits, so that nothing changes meanwhile. First in parts of bounded size, between which
+ * commits go on, until a part has brought all there was; then what little there is by then, and the tables, in one go.
  *
  *     copy      records … L │ the tables as they were
  *     database  records … L │ L+1 … newest, minus what was dropped │ the tables as they are
@@ -34,22 +35,51 @@ export function catchUp(
   drops: Float64Array,
   checkSpace: (bytes: number) => void,
 ): void {
-  const transact = (bytes: number, work: () => void): void => {
-    checkSpace(bytes);
-    to.records.transactionSync(work, TransactionFlags.SYNCHRONOUS_COMMIT);
-  };
-  // The binding renews its view of the database between turns of the loop only.
-  from.records.resetReadTxn();
-  addRecords(from, to, transact);
+  const transact = transactionsOf(to, checkSpace);
+  renewViews(from, to);
+  addRecords(from, to, transact, Number.POSITIVE_INFINITY);
   removeDropped(to, drops, transact);
   for (const table of TABLES) matchTable(from, to, table, transact);
 }
 
+/**
+ * A part of it: records of so many transactions, of 8 MiB or 8000 records each, and these drops. Whatever is dropped must have
+ * been committed; a record that is not copied yet will then not be found in the database either.
+ * @returns whether there may be more records.
+ */
+export function catchUpPart(
+  from: Environment,
+  to: Environment,
+  drops: Float64Array,
+  transactionCount: number,
+  checkSpace: (bytes: number) => void,
+): boolean {
+  const transact = transactionsOf(to, checkSpace);
+  renewViews(from, to);
+  const isBehind = addRecords(from, to, transact, transactionCount);
+  removeDropped(to, drops, transact);
+  return isBehind;
+}
+
 type Transact = (bytes: number, work: () => void) => void;
 
-function addRecords(from: Environment, to: Environment, transact: Transact): void {
+function transactionsOf(environment: Environment, checkSpace: (bytes: number) => void): Transact {
+  return (bytes, work) => {
+    checkSpace(bytes);
+    environment.records.transactionSync(work, TransactionFlags.SYNCHRONOUS_COMMIT);
+  };
+}
+
+/** The binding does that between turns of the loop only. */
+function renewViews(from: Environment, to: Environment): void {
+  from.records.resetReadTxn();
+  to.records.resetReadTxn();
+}
+
+/** True if it ended before there were no more. */
+function addRecords(from: Environment, to: Environment, transact: Transact, transactionCount: number): boolean {
   let last = lastOf(to);
-  for (;;) {
+  for (let count = 0; count < transactionCount; count++) {
     const records: NewRecord[] = [];
     let sizeBytes = 0;
     scanStoredRecords(from, last.main, last.sub, {
@@ -61,7 +91,7 @@ function addRecords(from: Environment, to: Environment, transact: Transact): voi
       },
     });
     const newest = records.at(-1);
-    if (newest === undefined) return;
+    if (newest === undefined) return false;
     transact(2 * sizeBytes + records.length * 256, () => {
       for (const { bytes, ...revision } of records) {
         if (to.records.putSync(revision, bytes, APPEND)) continue;
@@ -70,6 +100,7 @@ function addRecords(from: Environment, to: Environment, transact: Transact): voi
     });
     last = newest;
   }
+  return true;
 }
 
 /** (0, 0) if there are none. */

@@ -6,7 +6,7 @@
  *     <directory>/db               LMDB, one named database per bucket of etcd
  *     <directory>/db-lock          LMDB's reader table; worth nothing while no process has the environment open
  *     <directory>/db.new*          a first database in the making, or one being read from a snapshot, left by a crash
- *     <directory>/db.defragmented* a compacted copy in the making, left by a crash
+ *     <directory>/db.defragmented* a copy in the making, left by a crash
  *
  * Decisions:
  *  - The map is one large sparse reservation of address space ({@link DEFAULT_MAP_BYTES}). Only what is written takes
@@ -80,7 +80,6 @@ export interface RecordDatabase {
   resetReadTxn(): void;
   /** Begins a read transaction at the latest commit, or shares the one under way; it goes on until `done`. */
   useReadTransaction(): { done(): void };
-  backup(path: string, compact: boolean): Promise<void>;
   getStats(): object;
   close(): Promise<void>;
   openDB(name: string, options: typeof BINARY): TableDatabase;

@@ -25,6 +25,8 @@ export type SnapshotWork =
       readonly directory: string;
       readonly mapBytes: number;
       readonly inode: bigint;
+      /** To be left free on the database's disk. */
+      readonly reserveBytes: number;
     }
   | {
       readonly kind: "read";

@@ -35,7 +35,7 @@ import {
   snapshotSuite,
   writeSnapshot,
 } from "./testing/snapshot-suite.ts";
-import { batchOf, close, commit, defragment, storageSuite } from "./testing/storage-suite.ts";
+import { batchOf, close, commit, defragment, dropsOf, storageSuite } from "./testing/storage-suite.ts";
 import { Twin } from "./testing/twin.ts";
 
 storageSuite("LmdbStorage", () => {
@@ -135,6 +135,118 @@ test("a defragmentation that cannot write its copy leaves the storage as it was"
     rmSync(join(directory, "db.defragmented"), { recursive: true });
     await defragment(storage);
     assert.deepEqual(collect(storage), ["2/0 a", "3/0 b"]);
+    await close(storage);
+  });
+});
+
+test("a defragmentation or snapshot that would take what commits need is refused, and the storage goes on", async () => {
+  // covers: WA-10
+  await inDirectory(async (directory) => {
+    // No disk has so much: one that is nearly full, as far as the storage can see.
+    const storage = new LmdbStorage({ directory: join(directory, "storage"), reserveBytes: 2 ** 60 });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    const isFull = (error: unknown): boolean => {
+      assert.ok(error instanceof DefragmentError || error instanceof SnapshotError);
+      assert.match(error.message, /no space left.* beyond a reserve of/);
+      return error.code === "ENOSPC";
+    };
+    await assert.rejects(defragment(storage), isFull);
+    await assert.rejects(writeSnapshot(storage, join(directory, "snapshot")), isFull);
+    assert.deepEqual(readdirSync(directory), ["storage"]);
+    assert.deepEqual(readdirSync(join(directory, "storage")).sort(), ["db", "db-lock", "version"]);
+    await commit(storage, batchOf([["3/0", "b"]]));
+    assert.deepEqual(collect(storage), ["2/0 a", "3/0 b"]);
+    await close(storage);
+  });
+});
+
+test("what compaction leaves of every page is put together by a defragmentation", async () => {
+  await inDirectory(async (directory) => {
+    const names = Array.from({ length: 30_000 }, (_, i) => `${i + 2}/0`);
+    const kept = names.filter((_, i) => i % 3 === 0).map((name) => [name, "x".repeat(200)] as const);
+    const open = (name: string): LmdbStorage => new LmdbStorage({ directory: join(directory, name) });
+    const fresh = open("fresh");
+    await commit(fresh, batchOf(kept, ["meta index=1"]));
+    const storage = open("storage");
+    await commit(
+      storage,
+      batchOf(
+        names.map((name) => [name, "x".repeat(200)] as const),
+        ["meta index=1"],
+      ),
+    );
+    await commit(storage, { ...batchOf([]), drops: dropsOf(...names.filter((_, i) => i % 3 !== 0)) });
+    await defragment(storage);
+    assert.ok(storage.sizeInUseBytes() < fresh.sizeInUseBytes() * 1.1, `${storage.sizeInUseBytes()} bytes in use`);
+    assert.ok(storage.sizeBytes() < fresh.sizeInUseBytes() * 1.2, `${storage.sizeBytes()} bytes`);
+    assert.deepEqual(collect(storage), collect(fresh));
+    await close(fresh);
+    await close(storage);
+  });
+});
+
+test("those who ask for a defragmentation while there is one share it", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    let threads = 0;
+    const count = (): void => {
+      threads++;
+    };
+    process.on("worker", count);
+    await Promise.all([1, 2, 3].map(() => defragment(storage)));
+    assert.equal(threads, 1);
+    await defragment(storage);
+    assert.equal(threads, 2);
+    process.off("worker", count);
+    await close(storage);
+  });
+});
+
+test("closing gives a defragmentation up, one that waits and one whose copy is there", async () => {
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory: join(directory, "storage") });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    const isGivenUp = (error: unknown): boolean => error instanceof DefragmentError && error.code === "ECANCELED";
+    const written = assert.rejects(writeSnapshot(storage, join(directory, "snapshot")), SnapshotError);
+    const waiting = assert.rejects(defragment(storage), isGivenUp);
+    await Promise.all([close(storage), written, waiting]);
+
+    const reopened = new LmdbStorage({ directory: join(directory, "storage") });
+    await commit(reopened, batchOf([["3/0", "b"]]));
+    const inode = statSync(join(directory, "storage", "db")).ino;
+    const isClosed = new Promise<void>((resolve, reject) => {
+      process.once("worker", (copying) => {
+        copying.prependOnceListener("exit", () => close(reopened).then(resolve, reject));
+      });
+    });
+    await Promise.all([assert.rejects(defragment(reopened), isGivenUp), isClosed]);
+    assert.deepEqual(readdirSync(join(directory, "storage")).sort(), ["db", "db-lock", "version"]);
+    assert.equal(statSync(join(directory, "storage", "db")).ino, inode);
+    const again = new LmdbStorage({ directory: join(directory, "storage") });
+    assert.deepEqual(collect(again), ["2/0 a", "3/0 b"]);
+    await close(again);
+  });
+});
+
+test("what a commit that waits for a defragmentation drops is there until that commit", async () => {
+  // covers: AP-01 AP-03
+  await inDirectory(async (directory) => {
+    const storage = new LmdbStorage({ directory });
+    await commit(storage, batchOf([["2/0", "a"]]));
+    let committed: Promise<void> | undefined;
+    process.once("worker", (copying) => {
+      // Around the storage's own listener: the copy ends while the writer's thread is being ended, and a commit comes then.
+      copying.prependOnceListener("exit", () => storage.rest());
+      copying.once("exit", () => {
+        committed = commit(storage, { ...batchOf([["3/0", "b"]]), drops: dropsOf("2/0") });
+      });
+    });
+    await defragment(storage);
+    const between = collect(storage);
+    assert.ok(between.length === 1, `neither before nor after the commit: ${between}`);
+    await committed;
+    assert.deepEqual(collect(storage), ["3/0 b"]);
     await close(storage);
   });
 });

@@ -7,8 +7,10 @@
  *     renew the read transaction  ◀──────────  done, sizes
  *     done(null)
  *
- *     defragment ───────────────────────────▶  a thread of its own: compacted copy, fsync   (commits go on)
- *     no commits until reopened  ◀───────────  ended
+ *     defragment ───────────────────────────▶  a thread of its own: copy, fsync   (commits go on)
+ *     catch up, again and again  ◀───────────  ended
+ *     drops since then ─────────────────────▶  a part of what the copy misses, fsync   (commits go on between parts)
+ *     no commits until reopened  ◀───────────  little is missing
  *     drops since then ─────────────────────▶  what the copy misses, fsync, rename, fsync directory, close
  *     close old file, open new one  ◀────────  done
  *     reopen ───────────────────────────────▶  open
@@ -21,30 +23,33 @@
  *    on;
  *  - the worker starts with the first commit. It keeps the process alive only while it is asked for something;
  *  - a defragmentation and a snapshot never run at the same time (known-failures SN-03): one would put another file in
- *    the place of the one that the other reads;
+ *    the place of the one that the other reads. Of defragmentations there is one at most: whoever asks meanwhile shares it;
  *  - a request that failed, or a worker that is gone, fails this request and every later one. Reads go on.
  */
 import type { Worker } from "node:worker_threads";
 import { assert } from "@quorate/world";
 import { DroppedMeanwhile } from "./dropped-meanwhile.ts";
 import type { Revision } from "./history-key.ts";
-import { runCopy } from "./lmdb-copy.ts";
+import { type CopyTask, runCopy } from "./lmdb-copy.ts";
 import {
   closeEnvironment,
   DEFAULT_MAP_BYTES,
   databaseInode,
+  defragmentedPath,
   type Environment,
   type EnvironmentSizes,
   LentBytes,
   measureEnvironment,
   openEnvironment,
   prepareDirectory,
+  removeDatabase,
   removeDirectory,
   scanStoredRecords,
   scanTable,
 } from "./lmdb-environment.ts";
 import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
 import { removeMade, runSnapshot, type SnapshotWork } from "./lmdb-snapshot.ts";
+import { COMMIT_RESERVE_BYTES } from "./lmdb-space.ts";
 import { startThread } from "./lmdb-thread.ts";
 import { asSnapshotError } from "./snapshot-file.ts";
 import {
@@ -60,16 +65,27 @@ import {
   type Table,
 } from "./storage.ts";
 
+/** Of a first pass over what was committed while a copy was made: 32 MiB or 32,000 records, for which commits wait. */
+const PASS_TRANSACTIONS = 4;
+/** Numbers, two of each record dropped. */
+const PASS_DROPS = 192_000;
+/** After so many, passes are twice as large: whatever the commits between them bring, there is an end. */
+const PASSES_OF_A_SIZE = 8;
+const PASSES_MAX = 64;
+
 export interface LmdbStorageOptions {
   /** Created if missing. */
   directory: string;
   /** Address space to reserve for the database; it takes no memory and no disk. Default 1 TiB. */
   mapBytes?: number;
+  /** Disk that defragmentations and snapshots leave free for commits and the log. Default 512 MiB. */
+  reserveBytes?: number;
 }
 
 export class LmdbStorage implements Storage {
   readonly #directory: string;
   readonly #mapBytes: number;
+  readonly #reserveBytes: number;
   #environment: Environment;
   #inode: bigint;
   #sizes: EnvironmentSizes;
@@ -88,6 +104,9 @@ export class LmdbStorage implements Storage {
   #droppedMeanwhile: DroppedMeanwhile | null = null;
   /** Of the commit under way. */
   #dropping: Float64Array | null = null;
+  /** Whoever asked for the defragmentation that waits or is under way: they share it. */
+  #defragmenting: ((error: Error | null) => void)[] | null = null;
+  #copying: CopyTask | null = null;
   #failure: StorageFailedError | null = null;
   #isCommitting = false;
   #isClosing = false;
@@ -103,6 +122,7 @@ export class LmdbStorage implements Storage {
   constructor(options: LmdbStorageOptions) {
     this.#directory = options.directory;
     this.#mapBytes = options.mapBytes ?? DEFAULT_MAP_BYTES;
+    this.#reserveBytes = options.reserveBytes ?? COMMIT_RESERVE_BYTES;
     prepareDirectory(this.#directory, this.#mapBytes);
     this.#environment = openEnvironment(this.#directory, this.#mapBytes);
     this.#inode = databaseInode(this.#directory);
@@ -140,10 +160,11 @@ export class LmdbStorage implements Storage {
     assert(!this.#isClosing, "nothing is asked of a closed storage");
     assert(!this.#isCommitting, "one commit at a time");
     this.#isCommitting = true;
-    this.#dropping = batch.drops;
-    this.#droppedMeanwhile?.add(batch.drops);
     this.#enqueue(
       (end) => {
+        // Not while it waits: a copy put in place before it must still have what it drops.
+        this.#dropping = batch.drops;
+        this.#droppedMeanwhile?.add(batch.drops);
         if (batch.recordCount === 0 && batch.drops.length === 0 && batch.changes.length === 0) {
           queueMicrotask(() => end(null));
           return;
@@ -208,32 +229,79 @@ export class LmdbStorage implements Storage {
 
   defragment(done: (error: Error | null) => void): void {
     assert(!this.#isClosing, "nothing is asked of a closed storage");
+    if (this.#defragmenting !== null) {
+      this.#defragmenting.push(done);
+      return;
+    }
+    const callers = [done];
+    this.#defragmenting = callers;
     this.#maintain((release) => {
-      const ended = (error: Error | null): void => {
+      this.#makeCopy((error) => {
         this.#droppedMeanwhile = null;
+        this.#defragmenting = null;
         release();
-        done(error);
-      };
-      this.#droppedMeanwhile = new DroppedMeanwhile();
-      if (this.#dropping !== null) this.#droppedMeanwhile.add(this.#dropping);
-      const work = { directory: this.#directory, mapBytes: this.#mapBytes, inode: this.#inode };
-      runCopy(work, (error) => {
-        if (error !== null) ended(this.#failure ?? error);
-        else this.#enqueue((end) => this.#putCopyInPlace(end), ended);
+        for (const each of callers) each(error);
       });
     });
   }
 
+  #makeCopy(ended: (error: Error | null) => void): void {
+    if (this.#isClosing) {
+      queueMicrotask(() => ended(closingError()));
+      return;
+    }
+    this.#droppedMeanwhile = new DroppedMeanwhile();
+    if (this.#dropping !== null) this.#droppedMeanwhile.add(this.#dropping);
+    this.#copying = runCopy(this.#workerData(), (error) => {
+      this.#copying = null;
+      if (error === null) this.#catchUp(0, ended);
+      else ended(this.#failure ?? (this.#isClosing ? closingError() : error));
+    });
+  }
+
+  /** Goes on until a pass leaves little for the end, during which commits wait. */
+  #catchUp(passes: number, ended: (error: Error | null) => void): void {
+    const dropped = this.#droppedMeanwhile!;
+    let isBehind = false;
+    this.#enqueue(
+      (end) => {
+        if (this.#isClosing) return this.#giveUpCopy(end);
+        const transactionCount = PASS_TRANSACTIONS * 2 ** Math.floor(passes / PASSES_OF_A_SIZE);
+        const drops = dropped.take(PASS_DROPS);
+        this.#ask("defragment", { kind: "catchUp", drops, transactionCount }, (answer) => {
+          if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
+          if (answer.kind === "caughtUp") isBehind = answer.isBehind || dropped.length > PASS_DROPS;
+          end(this.#failure);
+        });
+      },
+      (error) => {
+        if (error !== null) ended(error);
+        else if (isBehind && dropped.isComplete && passes < PASSES_MAX) this.#catchUp(passes + 1, ended);
+        else this.#enqueue((end) => this.#putCopyInPlace(end), ended);
+      },
+    );
+  }
+
   /** No commit is under way. */
   #putCopyInPlace(end: (error: Error | null) => void): void {
+    if (this.#isClosing) return this.#giveUpCopy(end);
     const dropped = this.#droppedMeanwhile!;
-    const drops = dropped.isComplete ? dropped.toArray() : null;
+    const drops = dropped.isComplete ? dropped.take(dropped.length) : null;
     this.#ask("defragment", { kind: "defragment", drops }, (answer) => {
       if (answer.kind === "refused") return end(new DefragmentError(answer.detail, answer.code));
       if (answer.kind === "done") this.#openNewFile();
       if (this.#failure !== null) return end(this.#failure);
       this.#ask("defragment", { kind: "reopen", inode: this.#inode }, () => end(this.#failure));
     });
+  }
+
+  #giveUpCopy(end: (error: Error | null) => void): void {
+    try {
+      removeDatabase(defragmentedPath(this.#directory));
+    } catch {
+      // The next start tries again.
+    }
+    queueMicrotask(() => end(closingError()));
   }
 
   writeSnapshot(
@@ -259,6 +327,7 @@ export class LmdbStorage implements Storage {
         directory: this.#directory,
         mapBytes: this.#mapBytes,
         inode: this.#inode,
+        reserveBytes: this.#reserveBytes,
       };
       running = runSnapshot(work, (error, cut) => {
         this.#snapshots.delete(task);
@@ -290,6 +359,7 @@ export class LmdbStorage implements Storage {
     assert(!this.#isClosing, "the storage is closed once");
     this.#isClosing = true;
     for (const snapshot of this.#snapshots) snapshot.cancel();
+    this.#copying?.cancel();
     // Behind all maintenance, so that nobody has the file open any more when this thread lets go of it.
     this.#maintain(() => this.#close(done));
   }
@@ -353,8 +423,7 @@ export class LmdbStorage implements Storage {
   }
 
   #startWorker(): Worker {
-    const data: WorkerData = { directory: this.#directory, mapBytes: this.#mapBytes, inode: this.#inode };
-    const worker = startThread("lmdb-worker", "quorate-storage", data);
+    const worker = startThread("lmdb-worker", "quorate-storage", this.#workerData());
     worker.on("message", (answer: Answer) => this.#receive(answer));
     worker.on("error", (error) => this.#workerEnded(`the worker crashed: ${error.message}`));
     worker.on("exit", (code) => {
@@ -362,6 +431,15 @@ export class LmdbStorage implements Storage {
       if (!this.#isClosing) this.#workerEnded(`the worker ended with code ${code}`);
     });
     return worker;
+  }
+
+  #workerData(): WorkerData {
+    return {
+      directory: this.#directory,
+      mapBytes: this.#mapBytes,
+      inode: this.#inode,
+      reserveBytes: this.#reserveBytes,
+    };
   }
 
   #receive(answer: Answer): void {
@@ -395,4 +473,8 @@ export class LmdbStorage implements Storage {
       this.#fail(error instanceof Error ? error.message : String(error), "");
     }
   }
+}
+
+function closingError(): DefragmentError {
+  return new DefragmentError("the storage is being closed", "ECANCELED");
 }

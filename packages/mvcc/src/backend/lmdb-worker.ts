@@ -6,14 +6,13 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { TransactionFlags } from "lmdb";
 import type { Revision } from "./history-key.ts";
-import { catchUp } from "./lmdb-catch-up.ts";
+import { catchUp, catchUpPart } from "./lmdb-catch-up.ts";
 import {
   closeEnvironment,
   databasePath,
   defragmentedPath,
   type Environment,
   type EnvironmentSizes,
-  freeBytes,
   joinEnvironment,
   measureEnvironment,
   moveDurably,
@@ -22,13 +21,16 @@ import {
   syncPath,
 } from "./lmdb-environment.ts";
 import type { Answer, Request, WorkerData } from "./lmdb-messages.ts";
+import { checkSpace } from "./lmdb-space.ts";
 import { describeError } from "./lmdb-thread.ts";
 import { FRAME_HEADER_BYTES, FrameView } from "./record-frame.ts";
 import type { StorageBatch } from "./storage.ts";
 
 const port = parentPort!;
-const { directory, mapBytes, inode } = workerData as WorkerData;
+const { directory, mapBytes, inode, reserveBytes } = workerData as WorkerData;
 let environment: Environment = joinEnvironment(directory, mapBytes, inode);
+/** Of the defragmentation under way. */
+let copy: Environment | null = null;
 
 const key: Revision = { main: 0, sub: 0, isTombstone: false };
 /** Where a record is copied to out of shared memory; see lmdb-environment.ts. */
@@ -51,12 +53,15 @@ function handle(request: Request): Answer {
     case "commit":
       commit(request.batch);
       return { kind: "done", sizes: measureEnvironment(environment) };
+    case "catchUp":
+      return catchUpSome(request.drops, request.transactionCount);
     case "defragment":
       return defragment(request.drops);
     case "reopen":
       environment = joinEnvironment(directory, mapBytes, request.inode);
       return { kind: "done", sizes: measureEnvironment(environment) };
     case "close":
+      closeCopy();
       closeEnvironment(environment);
       return process.exit(0);
     default:
@@ -89,14 +94,7 @@ function refuseWithoutSpace(batch: StorageBatch): void {
   let neededBytes = SLACK_BYTES + batch.drops.length * (CHANGE_BYTES / 2);
   for (const region of batch.regions) neededBytes += 2 * (region.end - region.start);
   for (const { key, value } of batch.changes) neededBytes += CHANGE_BYTES + key.length + (value?.length ?? 0);
-  checkSpace(neededBytes);
-}
-
-function checkSpace(neededBytes: number): void {
-  const free = freeBytes(directory);
-  if (free >= neededBytes) return;
-  const problem = new Error(`no space left: the batch may need ${neededBytes} bytes, the file system has ${free}`);
-  throw Object.assign(problem, { code: "ENOSPC" });
+  checkSpace(directory, neededBytes, 0);
 }
 
 function addRecords(batch: StorageBatch): void {
@@ -131,24 +129,33 @@ function dropRecords(drops: Float64Array): void {
   }
 }
 
+/** Brings the copy a part of the way up to date. */
+function catchUpSome(drops: Float64Array, transactionCount: number): Answer {
+  try {
+    copy ??= openCopy(directory, mapBytes);
+    const isBehind = catchUpPart(environment, copy, drops, transactionCount, checkCopySpace);
+    // Commits wait for the last sync, so that it should have little to do.
+    syncPath(defragmentedPath(directory));
+    return { kind: "caughtUp", isBehind };
+  } catch (error) {
+    return refuseCopy(error);
+  }
+}
+
 /**
- * Brings the compacted copy up to date, then puts it in place of the database. Until the rename any failure leaves everything
- * as it was; the main thread goes on reading the old file, which lives until it lets go (known-failures ST-11).
+ * Brings the copy up to date, then puts it in place of the database. Until the rename any failure leaves everything as it was;
+ * the main thread goes on reading the old file, which lives until it lets go (known-failures ST-11).
  */
 function defragment(drops: Float64Array | null): Answer {
   const path = defragmentedPath(directory);
   try {
     if (drops === null) throw new Error("too much was compacted meanwhile; try again");
-    const copy = openCopy(directory, mapBytes);
-    try {
-      catchUp(environment, copy, drops, (bytes) => checkSpace(SLACK_BYTES + bytes));
-    } finally {
-      closeEnvironment(copy);
-    }
+    copy ??= openCopy(directory, mapBytes);
+    catchUp(environment, copy, drops, checkCopySpace);
+    closeCopy();
     syncPath(path);
   } catch (error) {
-    discard(path);
-    return { kind: "refused", ...describeError(error, directory) };
+    return refuseCopy(error);
   }
   moveDurably(path, databasePath(directory));
   removeDatabase(path);
@@ -157,9 +164,22 @@ function defragment(drops: Float64Array | null): Answer {
   return { kind: "done", sizes };
 }
 
-/** What is left of a failed copy may be beyond removing; the next start tries again. */
-function discard(copy: string): void {
+function checkCopySpace(bytes: number): void {
+  checkSpace(directory, SLACK_BYTES + bytes, reserveBytes);
+}
+
+function closeCopy(): void {
+  if (copy !== null) closeEnvironment(copy);
+  copy = null;
+}
+
+function refuseCopy(error: unknown): Answer {
+  const answer: Answer = { kind: "refused", ...describeError(error, directory) };
   try {
-    removeDatabase(copy);
-  } catch {}
+    closeCopy();
+    removeDatabase(defragmentedPath(directory));
+  } catch {
+    // What is left of it may be beyond removing; the next start tries again.
+  }
+  return answer;
 }

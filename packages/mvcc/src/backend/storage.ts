@@ -56,7 +56,8 @@ export interface Storage {
   /** Bytes in use, free pages excluded. A cached number, as of the last commit. */
   sizeInUseBytes(): number;
   /**
-   * Gives free space back by a compacted copy. Reads and commits go on, but for a moment at its end. One at a time.
+   * Gives free space back by a copy, in which records lie close together again. Reads and commits go on, but for a moment at its end.
+   * Whoever asks while one waits or is under way shares it. Closing gives it up, with the code "ECANCELED".
    * After an error the old state is still there and still served, unless the error is a {@link StorageFailedError}.
    */
   defragment(done: (error: Error | null) => void): void;
@@ -74,7 +75,7 @@ export interface Storage {
   ): SnapshotTask;
   /** Nothing is likely to be written for a while: gives up what only writing needs. The next commit gets it back. */
   rest(): void;
-  /** Gives up snapshots, waits for what else is under way, then releases everything. No method may be called afterwards. */
+  /** Gives up snapshots and defragmentations, waits for what else is under way, then releases everything. No method may be called afterwards. */
   close(done: (error: Error | null) => void): void;
 }
 

@@ -9,7 +9,8 @@
  *
  * What counts is the space in use, what is not durable yet and what waits to be committed included: free pages inside the
  * file are written again before it grows, so nothing is gained by refusing a write that would land in one. (etcd counts the
- * whole file, which only its defragmentation makes smaller.)
+ * whole file, which only its defragmentation makes smaller.) A page counts in full while it holds one live record, so that a
+ * compaction may free little before a defragmentation puts the records together.
  *
  * Invariants:
  *  - only the member whose alarm it is disarms it by itself, and only once it has seen for itself that it was full, or
