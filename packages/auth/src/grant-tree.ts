@@ -11,7 +11,7 @@
  *
  * Ordinary ranges get the same answers from {@link Intervals}, quicker. Made by it when first needed, which is hardly ever.
  */
-import { compareBytes } from "./key-order.ts";
+import { compareBytes } from "@quorate/world";
 
 /** [begin, end) by bytes; null as an end, and as the beginning of what etcd calls affine: behind all keys. */
 export interface Span {

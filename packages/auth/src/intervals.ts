@@ -8,8 +8,9 @@
  * Built once per user and change, asked on every request: asking allocates nothing. Only a request's range that holds no
  * key is asked of the grants as they were given, see grant-tree.ts.
  */
+
+import { compareBytes } from "@quorate/world";
 import { GrantTree } from "./grant-tree.ts";
-import { compareBytes } from "./key-order.ts";
 
 /** One permission's range as stored: no range end means the one key, one zero byte every key from `key` on. */
 export interface KeyRange {

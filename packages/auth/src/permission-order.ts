@@ -10,7 +10,7 @@
  *     13 to 49       nothing if the last is in place, else quicksort; see {@link Quicksort}
  *     50 and more    found nearly sorted, the last shifted to its place: the order of grants
  */
-import { compareBytes } from "./key-order.ts";
+import { compareBytes } from "@quorate/world";
 
 interface Keyed {
   readonly key: Uint8Array;

@@ -104,23 +104,6 @@ export function writeUint64(to: DataView, at: number, value: number): void {
   to.setUint32(at + 4, Math.floor(value / 0x1_0000_0000), true);
 }
 
-/** Bytewise order of `a[aStart, aEnd)` and `b[bStart, bEnd)`: negative, 0 or positive. A loop, because keys are short. */
-export function compareBytes(
-  a: Uint8Array,
-  aStart: number,
-  aEnd: number,
-  b: Uint8Array,
-  bStart: number,
-  bEnd: number,
-): number {
-  const length = Math.min(aEnd - aStart, bEnd - bStart);
-  for (let i = 0; i < length; i++) {
-    const difference = a[aStart + i]! - b[bStart + i]!;
-    if (difference !== 0) return difference;
-  }
-  return aEnd - aStart - (bEnd - bStart);
-}
-
 /** A view of the bytes for numbers. */
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -8,10 +8,10 @@
  * Each page is met at most once and the depth has a bound, so a walk ends, whatever the file says. One page per level is
  * held in memory.
  */
+import { compareBytes } from "@quorate/world";
 import {
   BUCKET_FLAG,
   BUCKET_HEADER_BYTES,
-  compareBytes,
   ELEMENT_BYTES,
   KEY_BYTES_MAX,
   PAGE_HEADER_BYTES,

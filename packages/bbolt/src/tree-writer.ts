@@ -7,11 +7,10 @@
  * Invariants: memory is a page per level (and the keys of three children, if those are longer); a branch has two children
  * at least; every page lies behind the pages it refers to.
  */
-import { assert } from "@quorate/world";
+import { assert, compareBytes } from "@quorate/world";
 import {
   BUCKET_FLAG,
   BUCKET_HEADER_BYTES,
-  compareBytes,
   ELEMENT_BYTES,
   KEY_BYTES_MAX,
   PAGE_HEADER_BYTES,
