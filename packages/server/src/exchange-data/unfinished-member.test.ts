@@ -113,3 +113,9 @@ test("an empty log directory is refused where it must not exist", async () => {
   await assert.rejects(UnfinishedMember.prepare(options), /wal-dir/);
   assert.deepEqual(readdirSync(root), ["log"]);
 });
+
+test("a place where no directory can be made is refused, and not tried for ever", {
+  skip: !existsSync("/proc/self"),
+}, async () => {
+  await assert.rejects(unfinishedMember("/proc/nowhere/data", undefined, disk), { code: "ENOENT" });
+});

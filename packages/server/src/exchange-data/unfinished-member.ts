@@ -12,19 +12,10 @@
  *    note in the data directory's `.unfinished` says which directory it was, and no other is taken for it;
  *  - a log alone is nobody's, but a member without its log would be refused at a start: the log goes first.
  */
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
-import type { Disk } from "@quorate/world";
+import { type Disk, type Log, silentLog } from "@quorate/world";
+import { makeDurably } from "../member/data-directory.ts";
 import { DirectoryLock, isLockName } from "../world/directory-lock.ts";
 
 const NAME = ".unfinished";
@@ -131,6 +122,11 @@ export class UnfinishedMember {
     this.#removeSites();
   }
 
+  /** A parent whose names cannot be synced is the operator's, and no news to somebody who restores. */
+  get #world(): { disk: Disk; log: Log } {
+    return { disk: this.#options.disk, log: silentLog };
+  }
+
   get #notePath(): string {
     return join(this.#sites[0]!, NOTE);
   }
@@ -155,7 +151,7 @@ export class UnfinishedMember {
 
   async #lock(): Promise<void> {
     for (const site of this.#sites) {
-      mkdirSync(site, { recursive: true, mode: 0o700 });
+      makeDurably(site, this.#world);
       try {
         this.#locks.push(await DirectoryLock.acquire(site));
       } catch (error) {
@@ -173,9 +169,7 @@ export class UnfinishedMember {
     for (const site of this.#sites) {
       for (const name of readdirSync(site)) if (!isLockName(name)) rmSync(join(site, name), { recursive: true });
     }
-    for (const each of [join(this.directory, "member"), this.walDirectory]) {
-      mkdirSync(each, { recursive: true, mode: 0o700 });
-    }
+    for (const each of [join(this.directory, "member"), this.walDirectory]) makeDurably(each, this.#world);
   }
 
   #rename({ from, to }: Move): void {

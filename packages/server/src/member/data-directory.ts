@@ -100,9 +100,9 @@ export function makePrivate(directory: string, { disk, log }: { disk: Disk; log:
 
 /**
  * Makes the directory and what is missing above it. Synced at every start: a crash may have come between the two. A parent
- * that we may not read is the operator's, and so is its durability.
+ * that we may not read is the operator's, and so is its durability. Private where it is made.
  */
-function makeDurably(directory: string, { disk, log }: { disk: Disk; log: Log }): void {
+export function makeDurably(directory: string, { disk, log }: { disk: Disk; log: Log }): void {
   const parent = dirname(directory);
   if (!existsSync(parent)) makeDurably(parent, { disk, log });
   // Not `recursive`: on a file system that takes no directories (/proc) that never returns.
