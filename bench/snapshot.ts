@@ -3,7 +3,7 @@
  * by, and how long puts wait meanwhile, against the same puts in quiet? 10 connections x 10. BENCH_SNAPSHOT_KEYS: fewer keys.
  */
 import { closedLoop, sleep } from "./load/closed-loop.ts";
-import { compare } from "./load/compare.ts";
+import { rowsOf } from "./load/compare.ts";
 import { LoadConnection } from "./load/h2-connection.ts";
 import { preload } from "./load/preload.ts";
 import { keyOf, noiseOf, PATHS, putRequest } from "./load/requests.ts";
@@ -28,6 +28,7 @@ for (let round = 0; round < rounds; round++) {
   for (const kind of ["etcd", "quorate"] as const) seen[kind].push(await measure(kind));
 }
 
+const row = rowsOf(seen);
 const keys = KEYS === 1_000_000 ? "1M keys" : `${KEYS} keys`;
 await row(`snapshot of ${keys}`, 0.33, 1, (each) => each.seconds, " s");
 await row(
@@ -46,20 +47,6 @@ await row(
   (each) => each.duringP99Ms / each.quietP99Ms,
   "x",
 );
-
-async function row(
-  name: string,
-  least: number,
-  aim: number,
-  value: (each: Seen) => number,
-  unit: string,
-): Promise<void> {
-  const turn: Record<ServerKind, number> = { etcd: 0, quorate: 0 };
-  await compare({ name, least, aim, better: "lower", rounds }, async (kind) => ({
-    value: value(seen[kind][turn[kind]++]!),
-    unit,
-  }));
-}
 
 async function measure(kind: ServerKind): Promise<Seen> {
   const server = await MeasuredServer.start(kind);

@@ -4,7 +4,7 @@
  */
 
 import { sleep } from "./load/closed-loop.ts";
-import { compare } from "./load/compare.ts";
+import { rowsOf } from "./load/compare.ts";
 import { preload } from "./load/preload.ts";
 import { MeasuredServer, type ServerKind } from "./load/servers.ts";
 
@@ -26,25 +26,12 @@ for (let round = 0; round < rounds; round++) {
   for (const kind of ["etcd", "quorate"] as const) seen[kind].push(await measure(kind));
 }
 
+const row = rowsOf(seen);
 await row("start, empty", 1, 1, (each) => each.emptyReadyMs, " ms");
 await row("RSS idle, empty (owed: below 90 MB)", 0.33, 0.33, (each) => each.emptyRss / MEGABYTE, " MB");
 await row("RSS after loading 1M keys", 1, 2, (each) => each.loadedRss / MEGABYTE, " MB");
 await row("start with 1M keys", 4, 12, (each) => each.restartReadyMs, " ms");
 await row("RSS after a restart with 1M keys", 1, 2, (each) => each.restartRss / MEGABYTE, " MB");
-
-async function row(
-  name: string,
-  least: number,
-  aim: number,
-  value: (each: Seen) => number,
-  unit: string,
-): Promise<void> {
-  const turn: Record<ServerKind, number> = { etcd: 0, quorate: 0 };
-  await compare({ name, least, aim, better: "lower", rounds }, async (kind) => ({
-    value: value(seen[kind][turn[kind]++]!),
-    unit,
-  }));
-}
 
 async function measure(kind: ServerKind): Promise<Seen> {
   const empty = await MeasuredServer.start(kind);

@@ -65,6 +65,23 @@ export async function compare(
   return answer;
 }
 
+/** Rows out of measurements that they share: the figure that `value` takes from each, the lower the better. */
+export function rowsOf<Seen>(seen: Readonly<Record<ServerKind, readonly Seen[]>>) {
+  return async (
+    name: string,
+    least: number,
+    aim: number,
+    value: (each: Seen) => number,
+    unit: string,
+  ): Promise<void> => {
+    const turn: Record<ServerKind, number> = { etcd: 0, quorate: 0 };
+    await compare({ name, least, aim, better: "lower", rounds: seen.etcd.length }, async (kind) => ({
+      value: value(seen[kind][turn[kind]++]!),
+      unit,
+    }));
+  };
+}
+
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
