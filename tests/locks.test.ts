@@ -85,8 +85,12 @@ class Scene {
     this.transcript.push(`keys: ${kvs.map((kv) => `${kv.key}=${kv.value}`).join(" ")}`);
   }
 
-  /** Resolves when the answer is in the transcript. */
-  lock(name: string, lease: bigint, options: CallOptions = {}): Promise<void> {
+  /** An answer's place in the transcript is where the script awaits it: two calls may be answered in either order. */
+  async hears(answer: Promise<string>): Promise<void> {
+    this.transcript.push(await answer);
+  }
+
+  lock(name: string, lease: bigint, options: CallOptions = {}): Promise<string> {
     const request = { name: Buffer.from(name), lease };
     return this.#heard(
       "lock",
@@ -95,12 +99,12 @@ class Scene {
     );
   }
 
-  unlock(key: string): Promise<void> {
+  unlock(key: string): Promise<string> {
     const answer = this.#calls.unary("v3lockpb.Lock/Unlock", UnlockRequest, UnlockResponse, { key: Buffer.from(key) });
     return this.#heard("unlock", answer, (r) => `@${r.header!.revision}`);
   }
 
-  campaign(name: string, lease: bigint, value: string, options: CallOptions = {}): Promise<void> {
+  campaign(name: string, lease: bigint, value: string, options: CallOptions = {}): Promise<string> {
     const request = { name: Buffer.from(name), lease, value: Buffer.from(value) };
     const method = "v3electionpb.Election/Campaign";
     return this.#heard(
@@ -110,19 +114,19 @@ class Scene {
     );
   }
 
-  proclaim(leader: Init<LeaderKey> | null, value: string): Promise<void> {
+  proclaim(leader: Init<LeaderKey> | null, value: string): Promise<string> {
     const request = { ...(leader === null ? {} : { leader }), value: Buffer.from(value) };
     const answer = this.#calls.unary("v3electionpb.Election/Proclaim", ProclaimRequest, ProclaimResponse, request);
     return this.#heard("proclaim", answer, (r) => `@${r.header!.revision}`);
   }
 
-  resign(leader: Init<LeaderKey> | null): Promise<void> {
+  resign(leader: Init<LeaderKey> | null): Promise<string> {
     const request = leader === null ? {} : { leader };
     const answer = this.#calls.unary("v3electionpb.Election/Resign", ResignRequest, ResignResponse, request);
     return this.#heard("resign", answer, (r) => `@${r.header!.revision}`);
   }
 
-  leader(name: string): Promise<void> {
+  leader(name: string): Promise<string> {
     const request = { name: Buffer.from(name) };
     const answer = this.#calls.unary("v3electionpb.Election/Leader", LeaderRequest, LeaderResponse, request);
     return this.#heard("leader", answer, told);
@@ -153,17 +157,16 @@ class Scene {
   }
 
   /** That a call is still waiting. */
-  async waits(call: Promise<void>): Promise<void> {
+  async waits(call: Promise<string>): Promise<void> {
     const isWaiting = await Promise.race([call.then(() => false), sleep(WAITS_MS).then(() => true)]);
     this.transcript.push(isWaiting ? "waits" : "has answered");
   }
 
-  #heard<Response>(what: string, answer: Promise<Response>, words: (response: Response) => string): Promise<void> {
+  #heard<Response>(what: string, answer: Promise<Response>, words: (response: Response) => string): Promise<string> {
     return answer.then(
-      (response) => void this.transcript.push(`${what}: ${words(response)}`),
+      (response) => `${what}: ${words(response)}`,
       // A deadline reaches the client as its own, as the server's status, or as a reset, whichever comes first.
-      ({ code, message }: RpcError) =>
-        void this.transcript.push(`${what}: ${GIVEN_UP.test(message) ? "gave up" : `${code} ${message}`}`),
+      ({ code, message }: RpcError) => `${what}: ${GIVEN_UP.test(message) ? "gave up" : `${code} ${message}`}`,
     );
   }
 }
@@ -189,19 +192,19 @@ const SCRIPTS: readonly Script[] = [
     name: "locks go from hand to hand",
     run: async (scene) => {
       await scene.grant(1n, 2n, -3n);
-      await scene.lock("l", 1n);
+      await scene.hears(scene.lock("l", 1n));
       const second = scene.lock("l", 2n);
       await scene.waits(second);
       const third = scene.lock("l", -3n);
       await scene.waits(third);
       await scene.keys("l/");
-      await scene.lock("l", 1n);
-      await scene.unlock("l/1");
-      await second;
+      await scene.hears(scene.lock("l", 1n));
+      await scene.hears(scene.unlock("l/1"));
+      await scene.hears(second);
       await scene.waits(third);
       await scene.revoke(2n);
-      await third;
-      await scene.unlock("l/none");
+      await scene.hears(third);
+      await scene.hears(scene.unlock("l/none"));
     },
     expected: [
       "lock: l/1 @2",
@@ -220,12 +223,12 @@ const SCRIPTS: readonly Script[] = [
     name: "a waiter that is gone leaves nothing behind",
     run: async (scene) => {
       await scene.grant(1n, 2n);
-      await scene.lock("l", 1n);
-      await scene.lock("l", 2n, soon());
+      await scene.hears(scene.lock("l", 1n));
+      await scene.hears(scene.lock("l", 2n, soon()));
       await sleep(200);
       await scene.keys("l/");
-      await scene.campaign("e", 1n, "a");
-      await scene.campaign("e", 2n, "b", soon());
+      await scene.hears(scene.campaign("e", 1n, "a"));
+      await scene.hears(scene.campaign("e", 2n, "b", soon()));
       await sleep(200);
       await scene.keys("e/");
     },
@@ -243,24 +246,24 @@ const SCRIPTS: readonly Script[] = [
     since: "3.5",
     run: async (scene) => {
       await scene.grant(1n, 2n);
-      await scene.lock("l", 1n);
+      await scene.hears(scene.lock("l", 1n));
       const second = scene.lock("l", 2n);
       await scene.waits(second);
       await scene.removeBoth("l/1", "l/2");
-      await second;
+      await scene.hears(second);
     },
     expected: ["lock: l/1 @2", "waits", "lock: 2 mutex: session is expired"],
   },
   {
     name: "errors keep their text and lose their code",
     run: async (scene) => {
-      await scene.lock("l", 77n);
-      await scene.unlock("");
-      await scene.campaign("e", 77n, "v");
-      await scene.leader("e");
-      await scene.proclaim(null, "v");
-      await scene.resign(null);
-      await scene.proclaim({ name: Buffer.from("e"), key: Buffer.from("e/1"), rev: 1, lease: 77n }, "v");
+      await scene.hears(scene.lock("l", 77n));
+      await scene.hears(scene.unlock(""));
+      await scene.hears(scene.campaign("e", 77n, "v"));
+      await scene.hears(scene.leader("e"));
+      await scene.hears(scene.proclaim(null, "v"));
+      await scene.hears(scene.resign(null));
+      await scene.hears(scene.proclaim({ name: Buffer.from("e"), key: Buffer.from("e/1"), rev: 1, lease: 77n }, "v"));
     },
     expected: [
       "lock: 2 etcdserver: requested lease not found",
@@ -279,24 +282,24 @@ const SCRIPTS: readonly Script[] = [
       const observer = scene.observe("e");
       await sleep(WAITS_MS);
       await scene.put("ex");
-      await scene.campaign("e", 10n, "a");
+      await scene.hears(scene.campaign("e", 10n, "a"));
       await observer.news(1);
       const second = scene.campaign("e", 11n, "b");
       await scene.waits(second);
-      await scene.leader("e");
+      await scene.hears(scene.leader("e"));
       const leader = { name: Buffer.from("e"), key: Buffer.from("e/a"), rev: 3, lease: 10n };
-      await scene.proclaim(leader, "c");
+      await scene.hears(scene.proclaim(leader, "c"));
       await observer.news(1);
-      await scene.campaign("e", 10n, "d");
+      await scene.hears(scene.campaign("e", 10n, "d"));
       await observer.news(1);
-      await scene.campaign("e", 10n, "d");
-      await scene.resign({ ...leader, rev: 4 });
-      await scene.resign(leader);
-      await second;
+      await scene.hears(scene.campaign("e", 10n, "d"));
+      await scene.hears(scene.resign({ ...leader, rev: 4 }));
+      await scene.hears(scene.resign(leader));
+      await scene.hears(second);
       await observer.news(1);
-      await scene.proclaim(leader, "late");
+      await scene.hears(scene.proclaim(leader, "late"));
       await scene.revoke(11n);
-      await scene.leader("e");
+      await scene.hears(scene.leader("e"));
       observer.cancel();
     },
     expected: [
