@@ -38,7 +38,11 @@ export class RelayedNetwork implements Network {
 
   /** Breaks every connection between peers there is. They may connect anew. */
   breakConnections(): void {
-    for (const socket of this.#connections) socket.resetAndDestroy();
+    for (const socket of this.#connections) {
+      // A reset while its end is on the way is never carried out, and the process never ends either (Node 24).
+      if (socket.writableEnded) socket.destroy();
+      else socket.resetAndDestroy();
+    }
   }
 
   heal(): void {
