@@ -104,12 +104,13 @@ export class Backend {
 
   /** Records, drops and table changes that are not durable yet, those in flight included. */
   get unflushedCount(): number {
-    return this.#recordCount + this.#flushingRecordCount + this.unflushedDrops + this.unflushedChanges;
+    const drops = this.#drops.length + this.#flushingDrops.length;
+    return this.#recordCount + this.#flushingRecordCount + drops + this.unflushedChanges;
   }
 
-  /** Dropped records among them. */
-  get unflushedDrops(): number {
-    return this.#drops.length + this.#flushingDrops.length;
+  /** Records dropped since the last flush began: what the next one will remove. */
+  get gatheredDrops(): number {
+    return this.#drops.length;
   }
 
   /** Table changes among them. */
@@ -122,7 +123,7 @@ export class Backend {
     return (
       this.#log.endPosition -
       this.#log.flushedPosition +
-      this.unflushedDrops * DROP_BYTES +
+      (this.#drops.length + this.#flushingDrops.length) * DROP_BYTES +
       this.#openChanges.sizeBytes +
       this.#sealedChanges.sizeBytes +
       this.#flushingChangeBytes

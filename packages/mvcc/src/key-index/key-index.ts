@@ -30,11 +30,6 @@ import { LongChains } from "./long-chains.ts";
 import type { NodeList } from "./node-list.ts";
 import { leaseFlag, RevisionNodes, TOMBSTONE } from "./revision-nodes.ts";
 
-/** Hears of every revision that compaction removes. */
-export interface DroppedRevisions {
-  drop(main: number, sub: number, isTombstone: boolean): void;
-}
-
 /** Is shown keys in order; false ends the walk. Must not modify the index. */
 export interface SlotVisitor {
   visit(slot: number): boolean;
@@ -360,16 +355,27 @@ export class KeyIndex {
   // Compaction.
 
   /**
-   * One slice of the compaction at `revision`. The first slice's cursor is 0, each next one's what the previous one
-   * returned, until that is −1. Handles about `budget` (at least 1) keys and nodes. Keys may be written between slices,
-   * at newer revisions only. A slice at another revision than the one before it starts at 0.
-   *
-   * Of each key it keeps the newest node with main <= revision and all after it, except that
+   * Whether a compaction at `revision` keeps the key's change (main, sub), with main <= revision: so does it keep of each
+   * key the newest with main <= revision and all after it, except that
    *   - a tombstone older than `revision` is not kept, and with it, if it was the newest, goes the key;
    *   - a tombstone *at* `revision` is, so that a watch from there still sees the delete (with whatever the same
    *     transaction did to the key after it).
+   * Writes at newer revisions do not change the answer.
    */
-  compactSlice(revision: number, cursor: number, budget: number, dropped: DroppedRevisions): number {
+  keeps(slot: number, revision: number, main: number, sub: number): boolean {
+    const nodes = this.#nodes;
+    const newest = this.newestAtOrBefore(slot, revision);
+    if (newest === NONE || main !== nodes.main(newest)) return false;
+    if (main < revision) return sub === nodes.sub(newest) && !nodes.isTombstone(newest);
+    return sub >= nodes.sub(this.#oldestKept(newest, revision));
+  }
+
+  /**
+   * One slice of the compaction at `revision`, which forgets what it does not keep. The first slice's cursor is 0, each
+   * next one's what the previous one returned, until that is −1. Handles about `budget` (at least 1) keys and nodes. Keys
+   * may be written between slices, at newer revisions only. A slice at another revision than the one before it starts at 0.
+   */
+  compactSlice(revision: number, cursor: number, budget: number): number {
     const slab = this.#slab;
     if (cursor === 0) this.#compactionNode = NONE;
     const resumeAt = Math.max(0, cursor - 1);
@@ -383,7 +389,7 @@ export class KeyIndex {
         left--;
         const slot = slab.keyAt(chunk, block);
         if (slot !== NONE) {
-          left = this.#compactKey(slot, revision, left, dropped);
+          left = this.#compactKey(slot, revision, left);
           if (left < 0) return chunk * CURSOR_STRIDE + block + 1;
         }
         block++;
@@ -396,7 +402,7 @@ export class KeyIndex {
   }
 
   /** Returns what is left of the budget; below zero if the key needs another slice, in which #compactionNode resumes. */
-  #compactKey(slot: number, revision: number, budget: number, dropped: DroppedRevisions): number {
+  #compactKey(slot: number, revision: number, budget: number): number {
     const nodes = this.#nodes;
     let left = budget;
     let after = this.#compactionNode; // a node newer than the revision, or NONE: its older node is the one in question
@@ -414,18 +420,12 @@ export class KeyIndex {
     if (node === NONE) return left;
     this.#longChains.forget(slot);
 
-    let keep = node;
-    if (nodes.main(node) === revision) {
-      // A transaction may delete a key and put it again: the delete is the oldest thing at this revision to keep.
-      for (let n = nodes.older(node); n !== NONE && nodes.main(n) === revision; n = nodes.older(n)) {
-        if (nodes.isTombstone(n)) keep = n;
-      }
-    }
+    const keep = this.#oldestKept(node, revision);
     // A tombstone that goes too goes last, or a slice that ends here would bring the deleted put back to light.
     let doomed = nodes.older(keep);
     while (doomed !== NONE && left >= 0) {
       const older = nodes.older(doomed);
-      this.#drop(doomed, dropped);
+      nodes.free(doomed);
       doomed = older;
       left--;
     }
@@ -437,15 +437,21 @@ export class KeyIndex {
     if (nodes.isTombstone(keep) && nodes.main(keep) < revision) {
       if (after === NONE) this.#removeKey(slot);
       else nodes.setOlder(after, NONE);
-      this.#drop(keep, dropped);
+      nodes.free(keep);
     }
     return Math.max(0, left);
   }
 
-  #drop(node: number, dropped: DroppedRevisions): void {
+  /** From the newest node with main <= revision on: the oldest that a compaction there keeps, unless all of it goes. */
+  #oldestKept(newest: number, revision: number): number {
     const nodes = this.#nodes;
-    dropped.drop(nodes.main(node), nodes.sub(node), nodes.isTombstone(node));
-    nodes.free(node);
+    let keep = newest;
+    if (nodes.main(newest) < revision) return keep;
+    // A transaction may delete a key and put it again: the delete is the oldest thing at this revision to keep.
+    for (let node = nodes.older(newest); node !== NONE && nodes.main(node) === revision; node = nodes.older(node)) {
+      if (nodes.isTombstone(node)) keep = node;
+    }
+    return keep;
   }
 
   #removeKey(slot: number): void {

@@ -2,15 +2,15 @@
  * Compaction: refusing the past at once, removing it in the background (semantics §3.6, §4.4, §4.5).
  *
  *     accept(c) ──▶ compactRevision = c, "scheduledCompactRev" written ──▶ queue
- *     step ──▶ hash everything up to c ──▶ remove from index and records, key by key ──▶ "finishedCompactRev" written
- *              (only if the compaction before had finished)
+ *     step ──▶ go through the records up to c, oldest first: hash all, drop what c gives up
+ *          ──▶ go through the index, key by key: forget the same ──▶ "finishedCompactRev" written
  *
  * Invariants:
  *  - what accept did is part of the entry that asked for it and lasts; a compaction that a crash interrupts is taken up
  *    again from the start when the store is opened (known-failures ST-01);
  *  - jobs run one at a time in order; none is started while a reader has pinned an older revision;
- *  - a compaction hash is kept only if it was taken from start to end in one life over everything the one before had
- *    left (ST-04).
+ *  - a compaction hash is taken only if that can be done from start to end in one life over everything the one before
+ *    had left (ST-04).
  *
  * Steps change nothing a reader may ask for. They do not belong to any entry: each seals what it did by telling the
  * backend the applied index again, so steps must come between entries.
@@ -21,6 +21,7 @@ import { HISTORY_KEY_BYTES, type Revision, readHistoryKey, writeHistoryKey } fro
 import type { Storage } from "../backend/storage.ts";
 import { CompactedError, FutureRevisionError } from "./errors.ts";
 import { type CompactionHashes, KvHashing } from "./hash.ts";
+import { RecordSweep } from "./record-sweep.ts";
 import type { StoreState } from "./state.ts";
 import { NEVER_COMPACTED } from "./state.ts";
 
@@ -114,17 +115,19 @@ export class Compactor {
   step(budget: number): boolean {
     const job = this.#jobs[0];
     if (job === undefined || this.isHeld) return false;
-    if (job.previous !== null && job.hashing === null) {
-      const range = { revision: job.revision, compactRevision: job.previous, keepsTombstone: true };
-      job.hashing = new KvHashing(this.#state, range);
-    }
-    if (job.hashing?.step(budget)) return true;
     const { index, backend } = this.#state;
-    job.cursor = index.compactSlice(job.revision, job.cursor, budget, backend);
+    job.sweep ??= this.#sweepOf(job);
+    const isSweeping = job.sweep.step(budget);
+    if (!isSweeping) job.cursor = index.compactSlice(job.revision, job.cursor, budget);
     if (job.cursor === -1) this.#finish(job);
     backend.applied(backend.appliedIndex, backend.appliedTerm);
     if (job.cursor === -1) for (const waiter of job.waiters) waiter.compacted();
     return this.#jobs.length > 0 && !this.isHeld;
+  }
+
+  #sweepOf({ revision, previous }: Job): RecordSweep {
+    const range = previous === null ? null : { revision, compactRevision: previous, keepsTombstone: true };
+    return new RecordSweep(this.#state, revision, range === null ? null : new KvHashing(this.#state, range));
   }
 
   #finish(job: Job): void {
@@ -133,7 +136,8 @@ export class Compactor {
     const { bumps, backend } = this.#state;
     bumps.compact(job.revision, (main) => backend.drop(main, 0, false));
     backend.put("meta", FINISHED, encodeRevision(job.revision));
-    if (job.hashing !== null) this.#hashes.add(job.hashing);
+    const { hashing } = job.sweep!;
+    if (hashing !== null) this.#hashes.add(hashing);
   }
 }
 
@@ -152,7 +156,7 @@ class Job {
   /** The compacted revision before, if its compaction had finished: then this one's hash is worth taking. */
   readonly previous: number | null;
   readonly waiters: CompactionWaiter[] = [];
-  hashing: KvHashing | null = null;
+  sweep: RecordSweep | null = null;
   /** How far the index has been gone through; 0 before, -1 after. */
   cursor = 0;
 

@@ -79,11 +79,7 @@ export class KvHashing implements RecordVisitor, KvHash {
   /** Takes in about `budget` records; false when all are taken in. */
   step(budget: number): boolean {
     if (this.#isDone) return false;
-    if (this.#search !== null) {
-      if (this.#search.step(budget * KEYS_PER_RECORD)) return true;
-      this.#isFiltering = this.#search.found || this.#state.bumps.keptAt(this.revision) >= 0;
-      this.#search = null;
-    }
+    if (this.prepare(budget)) return true;
     this.#budget = budget;
     this.#state.backend.scanRecords(this.#nextMain, this.#nextSub, this);
     // The scan ended by itself, or `visit` ended it: past R, or out of budget.
@@ -94,14 +90,27 @@ export class KvHashing implements RecordVisitor, KvHash {
   /** Called by the scan. */
   visit(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): boolean {
     if (main > this.revision) return false;
-    if (this.#counts(main, sub, isTombstone, bytes, start, end)) {
-      const length = writeHistoryKey(this.#historyKey, 0, main, sub, isTombstone);
-      this.#hash = crc32c(this.#historyKey, this.#hash, 0, length);
-      this.#hash = crc32c(bytes, this.#hash, start, end);
-    }
+    this.take(main, sub, isTombstone, bytes, start, end);
     this.#nextMain = main;
     this.#nextSub = sub + 1;
     return --this.#budget > 0;
+  }
+
+  /** What has to be known before the first record; takes about as long as `budget` records. True if there is more to do. */
+  prepare(budget: number): boolean {
+    if (this.#search === null) return false;
+    if (this.#search.step(budget * KEYS_PER_RECORD)) return true;
+    this.#isFiltering = this.#search.found || this.#state.bumps.keptAt(this.revision) >= 0;
+    this.#search = null;
+    return false;
+  }
+
+  /** For who scans instead of `step`, after `prepare`: the next record, up to R. */
+  take(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): void {
+    if (!this.#counts(main, sub, isTombstone, bytes, start, end)) return;
+    const length = writeHistoryKey(this.#historyKey, 0, main, sub, isTombstone);
+    this.#hash = crc32c(this.#historyKey, this.#hash, 0, length);
+    this.#hash = crc32c(bytes, this.#hash, start, end);
   }
 
   #counts(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): boolean {

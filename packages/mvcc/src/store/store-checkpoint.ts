@@ -159,10 +159,9 @@ function orMismatch(read: CheckpointReader): CheckpointReader {
 
 /** Takes out what storage removed after the checkpoint was taken. */
 function removeCompacted(index: KeyIndex, finished: number): void {
-  const ignored = { drop: () => {} };
   let cursor = 0;
   while (finished > NEVER_COMPACTED && cursor !== -1) {
-    cursor = index.compactSlice(finished, cursor, Number.MAX_SAFE_INTEGER, ignored);
+    cursor = index.compactSlice(finished, cursor, Number.MAX_SAFE_INTEGER);
   }
 }
 

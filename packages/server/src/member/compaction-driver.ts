@@ -1,10 +1,14 @@
-/** Carries accepted compactions out in slices with pauses between them, so that no turn of the loop is long. */
+/**
+ * Carries accepted compactions out in slices with pauses between them, so that no turn of the loop is long. While another
+ * one waits there are no pauses: the database must not grow because it is compacted more often than it is swept.
+ */
 import type { Store } from "@quorate/mvcc";
 import type { Log, Timers } from "@quorate/world";
 
 export interface CompactionOptions {
-  /** Keys handled in one slice. */
+  /** Records or keys handled in one slice. */
   readonly batchLimit: number;
+  /** Between two slices of the only compaction there is. */
   readonly sleepMs: number;
   readonly timers: Timers;
   readonly log: Log;
@@ -48,7 +52,7 @@ export class CompactionDriver {
     const hasMore = this.#store.compactionStep(this.#options.batchLimit);
     this.#options.stepped();
     if (hasMore) {
-      this.#options.timers.after(this.#options.sleepMs, this.#step);
+      this.#options.timers.after(this.#store.pendingCompactions > 1 ? 0 : this.#options.sleepMs, this.#step);
       return;
     }
     this.#isRunning = false;

@@ -52,6 +52,31 @@ test("who writes many keys of small tables is held back before a batch is more t
   assert.equal(writeBehind.isBehind, false);
 });
 
+test("a compaction pauses between its slices unless another one waits for it", () => {
+  const pending = [2, 2, 2, 1, 1, 1, 0];
+  const steppedMs: number[] = [];
+  const store = {
+    get pendingCompactions() {
+      return pending[steppedMs.length]!;
+    },
+    compactRevision: 7,
+    compactionStep: () => {
+      steppedMs.push(world.nowMs);
+      return pending[steppedMs.length]! > 0;
+    },
+  };
+  const options = { batchLimit: 1000, sleepMs: 10, timers: world, log: silentLog };
+  new CompactionDriver(store as unknown as Store, { ...options, hasRoom: () => true, stepped: () => {} }).run();
+  while (world.fireNext(world.nowMs + 1000)) {
+    // To the end.
+  }
+  const begunMs = steppedMs[0]!;
+  assert.deepEqual(
+    steppedMs.map((ms) => ms - begunMs),
+    [0, 0, 0, 10, 20, 30],
+  );
+});
+
 test("a compaction waits for storage to take what it has dropped, and then goes on to its end", () => {
   let left = TOO_MANY;
   const store = {

@@ -113,9 +113,9 @@ export class WriteBehind {
     return unflushedBytes > BEHIND_BYTES || unflushedChanges > BEHIND_CHANGES;
   }
 
-  /** Whether storage can take what a slice of a compaction removes. */
+  /** Whether the next flush can take what a slice of a compaction removes. */
   get takesDrops(): boolean {
-    return this.#parts.backend.unflushedDrops <= BEHIND_DROPS;
+    return this.#parts.backend.gatheredDrops <= BEHIND_DROPS;
   }
 
   /** Entries of so many data bytes were applied, or state has changed otherwise: flushes now if much has gathered. */

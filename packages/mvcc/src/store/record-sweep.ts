@@ -1,0 +1,69 @@
+/**
+ * A compaction's way through the records up to its revision: takes the hash, if there is one to take, and drops what the
+ * compaction does not keep, in slices.
+ *
+ * Oldest first, because that is how records lie on disk: what is dropped together lay together, and most pages it lay in
+ * become free instead of being written again with a record less. The index knows what to keep and must not have
+ * forgotten anything yet.
+ */
+import { assert } from "@quorate/world";
+import type { RecordVisitor } from "../backend/storage.ts";
+import { NONE } from "../key-index/limits.ts";
+import type { KvHashing } from "./hash.ts";
+import { RecordView } from "./key-value.ts";
+import type { StoreState } from "./state.ts";
+
+export class RecordSweep implements RecordVisitor {
+  readonly hashing: KvHashing | null;
+  readonly #state: StoreState;
+  readonly #revision: number;
+  readonly #view = new RecordView();
+  /** Of the slice under way: main, sub, and 1 for a tombstone, one after the other. */
+  readonly #doomed: number[] = [];
+  #nextMain = 0;
+  #nextSub = 0;
+  #left = 0;
+  #isDone = false;
+
+  constructor(state: StoreState, revision: number, hashing: KvHashing | null) {
+    this.#state = state;
+    this.#revision = revision;
+    this.hashing = hashing;
+  }
+
+  /** Goes through about `budget` records; false when there are no more. */
+  step(budget: number): boolean {
+    if (this.#isDone) return false;
+    if (this.hashing?.prepare(budget)) return true;
+    const { backend } = this.#state;
+    this.#left = budget;
+    backend.scanRecords(this.#nextMain, this.#nextSub, this);
+    const doomed = this.#doomed;
+    for (let i = 0; i < doomed.length; i += 3) backend.drop(doomed[i]!, doomed[i + 1]!, doomed[i + 2] === 1);
+    doomed.length = 0;
+    // The scan ended by itself, or `visit` ended it: past the revision, or out of budget.
+    if (this.#left > 0) this.#isDone = true;
+    return !this.#isDone;
+  }
+
+  /** Called by the scan. */
+  visit(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): boolean {
+    if (main > this.#revision) return false;
+    this.hashing?.take(main, sub, isTombstone, bytes, start, end);
+    if (!this.#keeps(main, sub, isTombstone, bytes, start, end)) this.#doomed.push(main, sub, isTombstone ? 1 : 0);
+    this.#nextMain = main;
+    this.#nextSub = sub + 1;
+    return --this.#left > 0;
+  }
+
+  #keeps(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): boolean {
+    // RevisionBumps has these; the compaction drops them at its end.
+    if (start === end && !isTombstone) return true;
+    const { index } = this.#state;
+    const view = this.#view;
+    view.parse(bytes, start, end, main, sub);
+    const slot = index.find(view.buffer, view.keyStart, view.keyEnd);
+    assert(slot !== NONE, "the key of every record is in the index");
+    return index.keeps(slot, this.#revision, main, sub);
+  }
+}
