@@ -23,6 +23,7 @@
  */
 import { assert } from "@quorate/world";
 import { CheckpointReader, CheckpointSave } from "./checkpoint.ts";
+import { KeptAt, oldestKept } from "./kept-at.ts";
 import { KeySlab } from "./key-slab.ts";
 import { KeyTree } from "./key-tree.ts";
 import { NONE } from "./limits.ts";
@@ -354,24 +355,13 @@ export class KeyIndex {
 
   // Compaction.
 
-  /**
-   * Whether a compaction at `revision` keeps the key's change (main, sub), with main <= revision: so does it keep of each
-   * key the newest with main <= revision and all after it, except that
-   *   - a tombstone older than `revision` is not kept, and with it, if it was the newest, goes the key;
-   *   - a tombstone *at* `revision` is, so that a watch from there still sees the delete (with whatever the same
-   *     transaction did to the key after it).
-   * Writes at newer revisions do not change the answer.
-   */
-  keeps(slot: number, revision: number, main: number, sub: number): boolean {
-    const nodes = this.#nodes;
-    const newest = this.newestAtOrBefore(slot, revision);
-    if (newest === NONE || main !== nodes.main(newest)) return false;
-    if (main < revision) return sub === nodes.sub(newest) && !nodes.isTombstone(newest);
-    return sub >= nodes.sub(this.#oldestKept(newest, revision));
+  /** To be asked before the first slice of a compaction at this revision; worthless after it. */
+  keptAt(revision: number): KeptAt {
+    return new KeptAt(this.#slab, this.#nodes, revision);
   }
 
   /**
-   * One slice of the compaction at `revision`, which forgets what it does not keep. The first slice's cursor is 0, each
+   * One slice of the compaction at `revision`, which forgets what it does not keep ({@link KeptAt}). The first slice's cursor is 0, each
    * next one's what the previous one returned, until that is −1. Handles about `budget` (at least 1) keys and nodes. Keys
    * may be written between slices, at newer revisions only. A slice at another revision than the one before it starts at 0.
    */
@@ -420,7 +410,7 @@ export class KeyIndex {
     if (node === NONE) return left;
     this.#longChains.forget(slot);
 
-    const keep = this.#oldestKept(node, revision);
+    const keep = oldestKept(nodes, node, revision);
     // A tombstone that goes too goes last, or a slice that ends here would bring the deleted put back to light.
     let doomed = nodes.older(keep);
     while (doomed !== NONE && left >= 0) {
@@ -440,18 +430,6 @@ export class KeyIndex {
       nodes.free(keep);
     }
     return Math.max(0, left);
-  }
-
-  /** From the newest node with main <= revision on: the oldest that a compaction there keeps, unless all of it goes. */
-  #oldestKept(newest: number, revision: number): number {
-    const nodes = this.#nodes;
-    let keep = newest;
-    if (nodes.main(newest) < revision) return keep;
-    // A transaction may delete a key and put it again: the delete is the oldest thing at this revision to keep.
-    for (let node = nodes.older(newest); node !== NONE && nodes.main(node) === revision; node = nodes.older(node)) {
-      if (nodes.isTombstone(node)) keep = node;
-    }
-    return keep;
   }
 
   #removeKey(slot: number): void {

@@ -165,6 +165,21 @@ export class KeySlab {
     return length;
   }
 
+  /** The number of the slot's chunk. */
+  chunkOf(slot: number): number {
+    return slot >>> SLOT_SHIFT;
+  }
+
+  /** The number of the slot's block in its chunk, below the chunk's capacity. */
+  blockOf(slot: number): number {
+    return (slot & UNIT_MASK) / this.#chunks[slot >>> SLOT_SHIFT]!.blockUnits;
+  }
+
+  /** How many blocks fit into the chunk, which must be in use. */
+  capacityOf(chunkNumber: number): number {
+    return this.#chunks[chunkNumber]!.blockCount;
+  }
+
   /** How many blocks the chunk has, used or not; 0 if it was given back. */
   blockCountOf(chunkNumber: number): number {
     return this.#chunks[chunkNumber]?.freshCount ?? 0;

@@ -8,6 +8,7 @@
  */
 import { assert } from "@quorate/world";
 import type { RecordVisitor } from "../backend/storage.ts";
+import type { KeptAt } from "../key-index/kept-at.ts";
 import { NONE } from "../key-index/limits.ts";
 import type { KvHashing } from "./hash.ts";
 import { RecordView } from "./key-value.ts";
@@ -17,6 +18,7 @@ export class RecordSweep implements RecordVisitor {
   readonly hashing: KvHashing | null;
   readonly #state: StoreState;
   readonly #revision: number;
+  readonly #kept: KeptAt;
   readonly #view = new RecordView();
   /** Of the slice under way: main, sub, and 1 for a tombstone, one after the other. */
   readonly #doomed: number[] = [];
@@ -28,6 +30,7 @@ export class RecordSweep implements RecordVisitor {
   constructor(state: StoreState, revision: number, hashing: KvHashing | null) {
     this.#state = state;
     this.#revision = revision;
+    this.#kept = state.index.keptAt(revision);
     this.hashing = hashing;
   }
 
@@ -59,11 +62,10 @@ export class RecordSweep implements RecordVisitor {
   #keeps(main: number, sub: number, isTombstone: boolean, bytes: Uint8Array, start: number, end: number): boolean {
     // RevisionBumps has these; the compaction drops them at its end.
     if (start === end && !isTombstone) return true;
-    const { index } = this.#state;
     const view = this.#view;
     view.parse(bytes, start, end, main, sub);
-    const slot = index.find(view.buffer, view.keyStart, view.keyEnd);
+    const slot = this.#state.index.find(view.buffer, view.keyStart, view.keyEnd);
     assert(slot !== NONE, "the key of every record is in the index");
-    return index.keeps(slot, this.#revision, main, sub);
+    return this.#kept.keeps(slot, main, sub);
   }
 }
