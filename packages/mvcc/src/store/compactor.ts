@@ -28,6 +28,9 @@ import { NEVER_COMPACTED } from "./state.ts";
 const SCHEDULED = Buffer.from("scheduledCompactRev");
 const FINISHED = Buffer.from("finishedCompactRev");
 
+/** Going on along a key's chain in the index costs less than looking at a record by more than this. */
+const NODES_PER_RECORD = 4;
+
 /** Hears, once, that every compaction queued when it asked has been carried out. */
 export interface CompactionWaiter {
   compacted(): void;
@@ -109,7 +112,7 @@ export class Compactor {
   }
 
   /**
-   * Works on about `budget` records or keys. True if there is more to do now; false if the queue is empty or held by a
+   * Works for about as long as `budget` records take. True if there is more to do now; false if the queue is empty or held by a
    * pin, in which case the owner asks again after an unpin.
    */
   step(budget: number): boolean {
@@ -118,7 +121,7 @@ export class Compactor {
     const { index, backend } = this.#state;
     job.sweep ??= this.#sweepOf(job);
     const isSweeping = job.sweep.step(budget);
-    if (!isSweeping) job.cursor = index.compactSlice(job.revision, job.cursor, budget);
+    if (!isSweeping) job.cursor = index.compactSlice(job.revision, job.cursor, budget * NODES_PER_RECORD);
     if (job.cursor === -1) this.#finish(job);
     backend.applied(backend.appliedIndex, backend.appliedTerm);
     if (job.cursor === -1) for (const waiter of job.waiters) waiter.compacted();

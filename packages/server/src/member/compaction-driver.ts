@@ -1,17 +1,18 @@
 /**
  * Carries accepted compactions out in slices with pauses between them, so that no turn of the loop is long.
  *
- * A compaction must end before as much has been written as it removes, or the database grows without end. So there is no
- * pause while another compaction waits, nor where more than half a slice was written since the last one: with pauses of
- * 10 ms, as etcd has them, a slice of 1,000 keeps pace with some 50,000 writes a second at best.
+ * A compaction must end before as much has been written as it removes, or the database grows without end. etcd's slices of
+ * 1,000 and pauses of 10 ms would keep pace with some 50,000 writes a second at best, and with less the busier the loop is.
+ * So the pauses end and the slices grow with what is written: three records are gone through for each, where one
+ * and a half and a share of the keys would keep pace.
  */
 import type { Store } from "@quorate/mvcc";
 import type { Log, Timers } from "@quorate/world";
 
 export interface CompactionOptions {
-  /** Records or keys handled in one slice. */
+  /** Records gone through in one slice, while little is written. */
   readonly batchLimit: number;
-  /** Between two slices when there is time. */
+  /** Between two such slices, while no other compaction waits. */
   readonly sleepMs: number;
   readonly timers: Timers;
   readonly log: Log;
@@ -24,13 +25,17 @@ export interface CompactionOptions {
 /** How soon storage is asked again whether it has room. */
 const ROOM_MS = 20;
 
+const RECORDS_PER_WRITE = 3;
+/** So many times the configured limit, and no slice is larger. */
+const LIMITS_MAX = 10;
+
 export class CompactionDriver {
   readonly #store: Store;
   readonly #options: CompactionOptions;
   #isRunning = false;
   #isStopped = false;
-  /** The store's when the last slice was done. */
-  #steppedAtRevision = 0;
+  /** The store's when the last slice began. */
+  #lastRevision = 0;
 
   constructor(store: Store, options: CompactionOptions) {
     this.#store = store;
@@ -41,6 +46,7 @@ export class CompactionDriver {
   run(): void {
     if (this.#isRunning || this.#isStopped || this.#store.pendingCompactions === 0) return;
     this.#isRunning = true;
+    this.#lastRevision = this.#store.revision;
     this.#options.timers.after(0, this.#step);
   }
 
@@ -54,10 +60,14 @@ export class CompactionDriver {
       this.#options.timers.after(ROOM_MS, this.#step);
       return;
     }
-    const hasMore = this.#store.compactionStep(this.#options.batchLimit);
+    const { batchLimit, sleepMs } = this.#options;
+    const wanted = (this.#store.revision - this.#lastRevision) * RECORDS_PER_WRITE;
+    this.#lastRevision = this.#store.revision;
+    const hasMore = this.#store.compactionStep(Math.min(Math.max(wanted, batchLimit), batchLimit * LIMITS_MAX));
     this.#options.stepped();
     if (hasMore) {
-      this.#options.timers.after(this.#hasTime() ? this.#options.sleepMs : 0, this.#step);
+      const hasTime = wanted <= batchLimit && this.#store.pendingCompactions === 1;
+      this.#options.timers.after(hasTime ? sleepMs : 0, this.#step);
       return;
     }
     this.#isRunning = false;
@@ -65,11 +75,4 @@ export class CompactionDriver {
     if (this.#store.pendingCompactions > 0) return;
     this.#options.log.info("finished scheduled compaction", { "compact-revision": this.#store.compactRevision });
   };
-
-  #hasTime(): boolean {
-    const { revision, pendingCompactions } = this.#store;
-    const written = revision - this.#steppedAtRevision;
-    this.#steppedAtRevision = revision;
-    return pendingCompactions === 1 && written * 2 <= this.#options.batchLimit;
-  }
 }

@@ -52,34 +52,50 @@ test("who writes many keys of small tables is held back before a batch is more t
   assert.equal(writeBehind.isBehind, false);
 });
 
-test("a compaction pauses between its slices unless another one waits for it or much is written", () => {
-  // What there is after each slice: compactions left, and the revision.
-  const after: [number, number][] = [
-    [2, 10_000],
-    [2, 10_000],
-    [1, 10_500],
-    [1, 11_001],
-    [1, 11_002],
-    [0, 11_002],
+test("the more is written, the larger a compaction's slices and the shorter its pauses", () => {
+  // Written while a slice is waited for, and whether another compaction waits: what follows.
+  const steps = [
+    { written: 0, pending: 1, budget: 1000, pauseMs: 10 },
+    { written: 333, pending: 1, budget: 1000, pauseMs: 10 },
+    { written: 333, pending: 2, budget: 1000, pauseMs: 0 },
+    { written: 334, pending: 1, budget: 1002, pauseMs: 0 },
+    { written: 3000, pending: 2, budget: 9000, pauseMs: 0 },
+    { written: 90_000, pending: 1, budget: 10_000, pauseMs: 0 },
+    { written: 0, pending: 1, budget: 1000, pauseMs: 10 },
   ];
-  const steppedMs: number[] = [];
+  let revision = 77_000;
+  const budgets: number[] = [];
+  const beganMs: number[] = [];
   const store = {
-    pendingCompactions: 2,
-    revision: 10_000,
     compactRevision: 7,
-    compactionStep: () => {
-      steppedMs.push(world.nowMs);
-      [store.pendingCompactions, store.revision] = after[steppedMs.length - 1]!;
-      return store.pendingCompactions > 0;
+    get pendingCompactions() {
+      return budgets.length > steps.length ? 0 : steps[Math.max(0, budgets.length - 1)]!.pending;
+    },
+    get revision() {
+      return revision;
+    },
+    compactionStep: (budget: number) => {
+      budgets.push(budget);
+      beganMs.push(world.nowMs);
+      return budgets.length <= steps.length;
     },
   };
   const options = { batchLimit: 1000, sleepMs: 10, timers: world, log: silentLog };
   new CompactionDriver(store as unknown as Store, { ...options, hasRoom: () => true, stepped: () => {} }).run();
+  for (const { written } of steps) {
+    revision += written;
+    assert.ok(world.fireNext(world.nowMs + 1000));
+  }
   while (world.fireNext(world.nowMs + 1000)) {
     // To the end.
   }
-  const pauses = steppedMs.slice(1).map((ms, i) => ms - steppedMs[i]!);
-  assert.deepEqual(pauses, [0, 0, 10, 0, 10]);
+  const seen = steps.map(({ written, pending }, i) => ({
+    written,
+    pending,
+    budget: budgets[i],
+    pauseMs: beganMs[i + 1]! - beganMs[i]!,
+  }));
+  assert.deepEqual(seen, steps);
 });
 
 test("a compaction waits for storage to take what it has dropped, and then goes on to its end", () => {
@@ -88,6 +104,7 @@ test("a compaction waits for storage to take what it has dropped, and then goes 
     get pendingCompactions() {
       return left > 0 ? 1 : 0;
     },
+    revision: TOO_MANY,
     compactRevision: 7,
     compactionStep: (budget: number) => {
       for (let i = 0; i < budget && left > 0; i++) backend.drop(left--, 0, false);
