@@ -95,6 +95,9 @@ export class AuthStore {
   #revision = 0;
   /** Of users and roles, in memory: what was merged at another one is merged anew. */
   #generation = 0;
+  /** Whom {@link authorise} was asked about last and what he may: what one client asks comes in a row. */
+  #lastUser = "";
+  #lastPermissions: MergedPermissions | null = null;
 
   /** Over what the tables hold. Throws AuthRecordCorruptError. */
   constructor(tables: AuthTables) {
@@ -153,11 +156,16 @@ export class AuthStore {
     if (!this.#isEnabled) return null;
     if (caller === null || caller.revision === 0) return "UserEmpty";
     if (caller.revision !== null && caller.revision < this.#revision) return "AuthOldRevision";
-    const user = this.#users.get(caller.user);
-    if (user === undefined) return "PermissionDenied";
-    const { isAdmin, read, write } = this.#permissionsOf(user);
-    if (isAdmin) return null;
-    const intervals = access === Access.Read ? read : write;
+    let permissions = this.#lastPermissions;
+    if (permissions === null || caller.user !== this.#lastUser || permissions.generation !== this.#generation) {
+      const user = this.#users.get(caller.user);
+      if (user === undefined) return "PermissionDenied";
+      permissions = this.#permissionsOf(user);
+      this.#lastPermissions = permissions;
+      this.#lastUser = caller.user;
+    }
+    if (permissions.isAdmin) return null;
+    const intervals = access === Access.Read ? permissions.read : permissions.write;
     return intervals.covers(buffer, keyStart, keyEnd, rangeEndStart, rangeEndEnd) ? null : "PermissionDenied";
   }
 

@@ -118,6 +118,23 @@ test("every use of a token begins its TTL anew", () => {
   assert.equal(tokens.known(token)?.user, "alice");
 });
 
+test("a token in use is looked at once a second: its TTL begins when the second ends in which it was used", () => {
+  const { clock, tokens } = setUp();
+  const token = logIn(tokens);
+  assert.equal(tokens.known(token)?.user, "alice");
+  clock.nowMs += 1000;
+  tokens.expire();
+  clock.nowMs += TTL_MS;
+  tokens.expire();
+  assert.equal(tokens.known(token)?.user, "alice");
+  clock.nowMs += 1000;
+  tokens.expire();
+  clock.nowMs += TTL_MS + 1;
+  assert.equal(tokens.known(token), undefined);
+  tokens.expire();
+  assert.equal(tokens.count, 0);
+});
+
 test("tokens of a dropped user are nobody's; those of others live on (covers: AU-02)", () => {
   const { tokens } = setUp();
   const alice = [logIn(tokens, { index: 1 }), logIn(tokens, { index: 2 })];
@@ -214,7 +231,8 @@ test("a user who logs in over and over pushes out what he has not used himself, 
   const idle = Array.from({ length: 5 }, (_, index) => logIn(tokens, { user: "bob", index }));
   const all: string[] = [];
   for (let i = 0; i < 1000; i++) {
-    clock.nowMs += 1;
+    clock.nowMs += 100;
+    if (i % 10 === 0) tokens.expire();
     if (i > 0) assert.equal(tokens.known(all[0]!)?.user, "alice", "is in use");
     all.push(logIn(tokens, { index: 100 + i }));
     assert.ok(tokens.count <= 5 + 32);
@@ -228,6 +246,7 @@ test("what has ended, in whichever way, takes no place of its user", () => {
     (_, tokens) => tokens.dropUser("alice"),
     (_, tokens) => tokens.dropAll(),
     (clock, tokens) => {
+      tokens.expire();
       clock.nowMs += TTL_MS + 1;
       tokens.expire();
     },
@@ -253,20 +272,20 @@ test("for any history, a token stands for its user exactly as long as a plain li
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const { clock, tokens } = setUp();
-      let list: { token: string; user: string; usedAtMs: number }[] = [];
+      let list: { token: string; user: string; isInUse: boolean; usedAtMs: number }[] = [];
       const issued: string[] = [];
       const whose = (token: string): string | undefined =>
-        list.find((each) => each.token === token && clock.nowMs - each.usedAtMs <= TTL_MS)?.user;
+        list.find((each) => each.token === token && (each.isInUse || clock.nowMs - each.usedAtMs <= TTL_MS))?.user;
       for (const each of steps) {
         if (each.kind === "login") {
           const token = logIn(tokens, { user: each.user, index: issued.length });
           issued.push(token);
-          list.push({ token, user: each.user, usedAtMs: clock.nowMs });
+          list.push({ token, user: each.user, isInUse: false, usedAtMs: clock.nowMs });
         } else if (each.kind === "use" && issued.length > 0) {
           const token = issued[each.which % issued.length]!;
           const expected = whose(token);
           assert.equal(tokens.known(token)?.user, expected);
-          for (const entry of list) if (entry.token === token && expected !== undefined) entry.usedAtMs = clock.nowMs;
+          for (const entry of list) if (entry.token === token && expected !== undefined) entry.isInUse = true;
         } else if (each.kind === "wait") clock.nowMs += each.ms;
         else if (each.kind === "drop") {
           tokens.dropUser(each.user);
@@ -274,7 +293,13 @@ test("for any history, a token stands for its user exactly as long as a plain li
         } else if (each.kind === "dropAll") {
           tokens.dropAll();
           list = [];
-        } else if (each.kind === "expire") tokens.expire();
+        } else if (each.kind === "expire") {
+          tokens.expire();
+          for (const entry of list.filter(({ isInUse }) => isInUse)) {
+            entry.isInUse = false;
+            entry.usedAtMs = clock.nowMs;
+          }
+        }
       }
       for (const token of issued) assert.deepEqual(resolving(tokens, token), [whose(token) ?? null]);
     }),

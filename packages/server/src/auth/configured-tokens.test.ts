@@ -15,6 +15,7 @@ test("simple tokens live as long as --auth-token-ttl says", async () => {
   tokens.loggedIn({ user: "alice", nonce: tokens.nonce(), revision: 1, index: 4 });
   clock.nowMs += 7000;
   assert.equal(tokens.known("aaaaaaaaaaaaaaaa.4")?.user, "alice");
+  tokens.expire();
   clock.nowMs += 7001;
   assert.equal(tokens.known("aaaaaaaaaaaaaaaa.4"), undefined);
 });

@@ -3,7 +3,7 @@
  * leases. Each returns what the request is refused for, or null; while auth is off that is one comparison.
  */
 import type { ErrorKind, RangeView } from "@quorate/api";
-import { Access, type AuthStore } from "@quorate/auth";
+import { Access, type AuthStore, type Identity } from "@quorate/auth";
 import type { TxnInput } from "@quorate/mvcc";
 import type { ServerCall } from "@quorate/rpc";
 import { callerOf, isStranger } from "../caller.ts";
@@ -16,7 +16,7 @@ export function refusalOfRead(auth: AuthStore, call: ServerCall, view: RangeView
   const { buffer, keyStart, keyEnd, rangeEndStart, rangeEndEnd } = view;
   const caller = callerOf(call);
   const refused = auth.authorise(caller, Access.Read, buffer, keyStart, keyEnd, rangeEndStart, rangeEndEnd);
-  return refused ?? staleRevisionOf(auth, call);
+  return refused ?? staleRevisionOf(auth, caller);
 }
 
 /** Of a watcher, as its client asked for it: not yet brought into another form (known failure SA-25). */
@@ -35,14 +35,15 @@ export function refusalOfReadTxn(guarded: Guarded, call: ServerCall, txn: TxnInp
   const { auth } = guarded;
   if (!auth.isEnabled) return null;
   if (isStranger(call)) return "InvalidAuthToken";
-  return refusalOfTxn(guarded, callerOf(call), txn) ?? staleRevisionOf(auth, call);
+  const caller = callerOf(call);
+  return refusalOfTxn(guarded, caller, txn) ?? staleRevisionOf(auth, caller);
 }
 
 /**
  * A token that was issued at another auth revision than this member's, for reads that etcd checks again once they are done:
  * a member that lags must not answer by permissions that are no more (semantics §7.6).
  */
-function staleRevisionOf(auth: AuthStore, call: ServerCall): ErrorKind | null {
-  const revision = callerOf(call)?.revision ?? null;
-  return revision === null || revision === auth.revision ? null : "AuthOldRevision";
+function staleRevisionOf(auth: AuthStore, caller: Identity | null): ErrorKind | null {
+  if (caller === null || caller.revision === null || caller.revision === auth.revision) return null;
+  return "AuthOldRevision";
 }
