@@ -207,6 +207,7 @@ test("arguments that make no sense end with 2 and name what is wrong", async () 
     [["up", "--frob"], /Unknown option '--frob'/],
     [["up", "stray"], /Unexpected argument 'stray'/],
     [["up", "--", "--name=x"], /--name differs from member to member/],
+    [["up", "--", "--auto-tls"], /--auto-tls would be of no effect/],
     [["status", "-w", "xml"], /--write-out must be table or json, not "xml"/],
     [["status", "--endpoints=unix://x"], /only http and https endpoints/],
     [["status", "--cacert=/nowhere"], /--cacert: ENOENT/],

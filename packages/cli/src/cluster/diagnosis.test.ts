@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Init, StatusResponse } from "@quorate/api/messages";
-import { type Diagnosis, diagnose } from "./diagnosis.ts";
+import { type Diagnosis, diagnose, EXIT_CODES } from "./diagnosis.ts";
 import type { Survey, SurveyedMember } from "./survey.ts";
 
 /** A member that follows member 1 in term 2, unless said otherwise; `status: null` does not answer. */
@@ -150,6 +150,22 @@ test("endpoints that are silent, foreign or of another opinion are told", () => 
     }),
   );
   assert.deepEqual(kinds(seen), ["unreachable", "silent-endpoint", "foreign-endpoint", "membership-differs"]);
+});
+
+test("if all that is wrong is how it was asked, it is not called down, and what to do is said", () => {
+  const cases: [string, RegExp][] = [
+    ["etcdserver: user name is empty", /--user NAME:PASSWORD/],
+    ["etcdserver: authentication failed, invalid user ID or password", /not known/],
+    ["connection closed", /https:/],
+    ["self-signed certificate; if the root CA is installed locally, try", /--cacert/],
+    ["unable to verify the first certificate", /--cacert/],
+    ["ssl/tls alert certificate required: SSL alert number 116", /--cert FILE and --key/],
+  ];
+  for (const [problem, advice] of cases) {
+    const seen = diagnose(surveyOf([], { clusterId: null, silent: [{ endpoint: "a:1", problem }] }));
+    assert.deepEqual([seen.health, EXIT_CODES[seen.health], seen.findings[0]!.kind], ["unknown", 2, "not-admitted"]);
+    assert.match(seen.findings[0]!.text, advice);
+  }
 });
 
 test("if nobody says who is in the cluster, it is down", () => {

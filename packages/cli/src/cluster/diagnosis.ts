@@ -8,7 +8,8 @@
  */
 import type { Survey, SurveyedMember } from "./survey.ts";
 
-export type Health = "healthy" | "degraded" | "down";
+/** "unknown": there is somebody, but who asked was told nothing. */
+export type Health = "healthy" | "degraded" | "unknown" | "down";
 
 export type FindingKind =
   | "alarm"
@@ -23,13 +24,14 @@ export type FindingKind =
   | "no-answer"
   | "no-leader"
   | "no-quorum"
+  | "not-admitted"
   | "silent-endpoint"
   | "unreachable"
   | "version-skew";
 
 export interface Finding {
   readonly kind: FindingKind;
-  readonly severity: "note" | "degraded" | "down";
+  readonly severity: "note" | "degraded" | "unknown" | "down";
   /** One or more sentences. */
   readonly text: string;
 }
@@ -48,11 +50,11 @@ export interface Diagnosis {
   };
 }
 
-export const EXIT_CODES: Readonly<Record<Health, number>> = { healthy: 0, degraded: 1, down: 2 };
+export const EXIT_CODES: Readonly<Record<Health, number>> = { healthy: 0, degraded: 1, unknown: 2, down: 2 };
 
 /** Where etcd's own documentation begins to worry. */
 const NEARLY_FULL = 0.8;
-const RANK = { down: 0, degraded: 1, note: 2 } as const;
+const RANK = { down: 0, unknown: 1, degraded: 2, note: 3 } as const;
 
 export function diagnose(seen: Survey): Diagnosis {
   const { members } = seen;
@@ -61,8 +63,13 @@ export function diagnose(seen: Survey): Diagnosis {
   const reachable = voters.filter((member) => member.status !== null).length;
   const quorum = { voters: voters.length, needed, reachable, survives: Math.max(0, reachable - needed) };
   if (seen.clusterId === null) {
-    const findings = nobodyAnswered(seen);
-    return { health: "down", findings, leader: null, quorum: { voters: 0, needed: 0, reachable: 0, survives: 0 } };
+    const finding = nobodyAnswered(seen);
+    return {
+      health: finding.severity,
+      findings: [finding],
+      leader: null,
+      quorum: { voters: 0, needed: 0, reachable: 0, survives: 0 },
+    };
   }
   const leader = leaderOf(members);
   const findings = [
@@ -85,15 +92,34 @@ function leaderOf(members: readonly SurveyedMember[]): SurveyedMember | null {
   return members.find(({ id }) => id === latest?.leader) ?? null;
 }
 
-function nobodyAnswered({ silent }: Survey): Finding[] {
+function nobodyAnswered({ silent }: Survey): Finding & { readonly severity: "unknown" | "down" } {
   if (silent.length === 0) {
     const text =
       "No endpoint could say who is in the cluster. Only a learner answers like this: ask a voting member with --endpoints.";
-    return [{ kind: "no-answer", severity: "down", text }];
+    return { kind: "no-answer", severity: "down", text };
   }
   const places = silent.map(({ endpoint, problem }) => `${endpoint} (${problem})`).join(", ");
-  return [{ kind: "no-answer", severity: "down", text: `No endpoint answers: ${places}.` }];
+  const advice = silent
+    .map(({ problem }) => ADVICE.find(([of]) => of.test(problem))?.[1])
+    .find((each) => each !== undefined);
+  if (advice === undefined) return { kind: "no-answer", severity: "down", text: `No endpoint answers: ${places}.` };
+  return { kind: "not-admitted", severity: "unknown", text: `No endpoint tells us anything: ${places}. ${advice}` };
 }
+
+/** Where somebody is there and the asker did not ask as he should have: what is said then, and what to do. */
+const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [/user name is empty/, "The cluster wants to know who asks: give --user NAME:PASSWORD."],
+  [/authentication failed|permission denied|invalid auth token/, "This user, or its password, is not known there."],
+  [/^connection closed$/, "If it speaks TLS, begin the endpoint with https:// or give --cacert FILE."],
+  [
+    /self-signed certificate|unable to (get|verify)|altnames/,
+    "Give the authority that signed its certificate with --cacert FILE.",
+  ],
+  [
+    /alert (number|certificate)|certificate required|bad certificate/,
+    "It wants a certificate of ours: give --cert FILE and --key FILE.",
+  ],
+];
 
 function quorumFindings(members: readonly SurveyedMember[], quorum: Diagnosis["quorum"]): Finding[] {
   const { voters, needed, reachable, survives } = quorum;

@@ -24,7 +24,7 @@ Flags:
 Each member has two seconds to answer.
 
 Exit codes: 0 everything is well; 1 the cluster works but something is wrong; 2 nothing can be written, or nobody
-answers, or arguments that make no sense.
+answers or tells us anything, or arguments that make no sense.
 `;
 
 const LIMIT_MS = 2000;
@@ -69,7 +69,7 @@ export async function statusCommand(args: readonly string[]): Promise<number> {
 function text(seen: Survey, diagnosis: Diagnosis): string {
   const lines = seen.members.length === 0 ? [] : [tableText(COLUMNS, seen.members.map(rowOf)), ""];
   for (const { severity, text } of diagnosis.findings) {
-    lines.push(severity === "note" ? `Note: ${text}` : `${severity === "down" ? "DOWN" : "Degraded"}: ${text}`);
+    lines.push(`${SEVERITIES[severity]}: ${text}`);
   }
   const { voters, survives } = diagnosis.quorum;
   if (diagnosis.health === "healthy") {
@@ -80,6 +80,8 @@ function text(seen: Survey, diagnosis: Diagnosis): string {
   }
   return `${lines.join("\n")}\n`;
 }
+
+const SEVERITIES = { note: "Note", degraded: "Degraded", unknown: "Unknown", down: "DOWN" } as const;
 
 const COLUMNS = [
   "NAME",

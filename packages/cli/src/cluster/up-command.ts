@@ -111,6 +111,9 @@ async function planFor(
   return plan;
 }
 
+/** Of serve's: they need https:// in the client URLs, which the plan does not have. */
+const TLS_FLAGS = ["cert-file", "key-file", "client-cert-auth", "trusted-ca-file", "client-crl-file", "auto-tls"];
+
 async function refuseTakenPorts(plan: ClusterPlan, why: string): Promise<void> {
   const taken: string[] = [];
   for (const { name, clientPort, peerPort } of plan.members) {
@@ -130,12 +133,15 @@ async function refuseTakenPorts(plan: ClusterPlan, why: string): Promise<void> {
   );
 }
 
-/** Throws {@link UsageError}: they would make two members one, or hide the cluster from this command. */
+/** Throws {@link UsageError}: they would make two members one, hide the cluster from this command, or do nothing. */
 function refuseOwnFlags(serveFlags: readonly string[]): void {
   for (const flag of serveFlags) {
     const name = /^--?([^=]+)/.exec(flag)?.[1];
     if (name !== undefined && OWN_FLAGS.includes(name)) {
       throw new UsageError(`--${name} differs from member to member; this command sets it, so it cannot follow --`);
+    }
+    if (name !== undefined && TLS_FLAGS.includes(name)) {
+      throw new UsageError(`--${name} would be of no effect: the members of this command serve http:// on 127.0.0.1`);
     }
   }
 }
