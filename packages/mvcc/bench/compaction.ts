@@ -50,7 +50,7 @@ async function compaction(): Promise<number> {
     const startMs = performance.now();
     more = store.compactionStep(1000);
     longestMs = Math.max(longestMs, performance.now() - startMs);
-    if (backend.unflushedDrops > 24_000) await flush();
+    if (backend.gatheredDrops > 24_000) await flush();
   }
   await flush();
   return longestMs;

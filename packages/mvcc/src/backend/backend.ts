@@ -54,6 +54,7 @@ export class Backend {
   #drops = new DropList();
   #sealedDrops = 0;
   #recordCount = 0;
+  #writtenRecords = 0;
   #sealedRecordCount = 0;
   #sealedPosition = 0;
 
@@ -108,6 +109,11 @@ export class Backend {
     return this.#recordCount + this.#flushingRecordCount + drops + this.unflushedChanges;
   }
 
+  /** Records added since this was made. */
+  get writtenRecords(): number {
+    return this.#writtenRecords;
+  }
+
   /** Records dropped since the last flush began: what the next one will remove. */
   get gatheredDrops(): number {
     return this.#drops.length;
@@ -158,6 +164,7 @@ export class Backend {
     assert(!this.#isScanning, "nothing is added during a scan");
     this.#log.reserve(main, sub, isTombstone, sizeBytes, this.#reserved);
     this.#recordCount += 1;
+    this.#writtenRecords += 1;
     return this.#reserved;
   }
 

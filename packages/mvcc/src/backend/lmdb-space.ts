@@ -8,7 +8,7 @@ import { freeBytes } from "./lmdb-environment.ts";
 
 /**
  * Left free beside a live database, 512 MiB: enough for a commit of 128 MiB of records (lmdb-worker.ts asks for twice as
- * much), or for one that drops 48,000, which is what a member lets gather, and for the log meanwhile.
+ * much), or for one that drops 53,000, which is what a member lets gather with a slice more, and for the log meanwhile.
  */
 export const COMMIT_RESERVE_BYTES: number = 512 * 1024 * 1024;
 /** Left free on a disk that has no database of ours. */

@@ -21,6 +21,8 @@ export class KeptAt {
   readonly #revision: number;
   /** By chunk and block of the slab: the newest node with main <= revision, plus 1; 0 if it has not been looked for. */
   readonly #found: (Uint32Array | undefined)[] = [];
+  /** Nodes gone along so far, for who has only so much time. */
+  walked = 0;
 
   constructor(slab: KeySlab, nodes: RevisionNodes, revision: number) {
     this.#slab = slab;
@@ -49,7 +51,10 @@ export class KeptAt {
     if (found[block] !== 0) return found[block]! - 1;
     const nodes = this.#nodes;
     let node = slab.newest(slot);
-    while (node !== NONE && nodes.main(node) > this.#revision) node = nodes.older(node);
+    while (node !== NONE && nodes.main(node) > this.#revision) {
+      node = nodes.older(node);
+      this.walked++;
+    }
     if (node !== NONE) found[block] = node + 1;
     return node;
   }

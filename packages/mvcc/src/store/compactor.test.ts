@@ -194,3 +194,27 @@ test("nothing kept at the hashed revision: HashKV counts what is still stored, b
   after.compactAll();
   assert.equal(after.hashKv(0).hash, 1084519789);
 });
+
+test("a slice is as long for large records and for keys with many newer changes as for others", () => {
+  const steps = (it: TestStore, revision: number): number => {
+    it.store.compact(revision);
+    let count = 1;
+    while (it.store.compactionStep(100)) count++;
+    return count;
+  };
+  const large = new TestStore();
+  for (let i = 0; i < 50; i++) large.put("k", "v".repeat(100_000));
+  const small = new TestStore();
+  for (let i = 0; i < 50; i++) small.put("k");
+  assert.ok(steps(small, 50) <= 3);
+  assert.ok(steps(large, 50) >= 10);
+
+  const busy = new TestStore();
+  for (let i = 0; i < 20; i++) busy.put(`k${i}`);
+  for (let i = 0; i < 20 * 1000; i++) busy.put(`k${i % 20}`);
+  const idle = new TestStore();
+  for (let i = 0; i < 20; i++) idle.put(`k${i}`);
+  assert.ok(steps(idle, 20) <= 3);
+  // The walk of the index comes on top, as long as ever.
+  assert.ok(steps(busy, 20) >= 40 + 20);
+});

@@ -21,15 +21,12 @@ import { HISTORY_KEY_BYTES, type Revision, readHistoryKey, writeHistoryKey } fro
 import type { Storage } from "../backend/storage.ts";
 import { CompactedError, FutureRevisionError } from "./errors.ts";
 import { type CompactionHashes, KvHashing } from "./hash.ts";
-import { RecordSweep } from "./record-sweep.ts";
+import { NODES_PER_RECORD, RecordSweep } from "./record-sweep.ts";
 import type { StoreState } from "./state.ts";
 import { NEVER_COMPACTED } from "./state.ts";
 
 const SCHEDULED = Buffer.from("scheduledCompactRev");
 const FINISHED = Buffer.from("finishedCompactRev");
-
-/** Going on along a key's chain in the index costs less than looking at a record by more than this. */
-const NODES_PER_RECORD = 4;
 
 /** Hears, once, that every compaction queued when it asked has been carried out. */
 export interface CompactionWaiter {

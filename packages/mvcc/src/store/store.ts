@@ -235,8 +235,13 @@ export class Store {
     this.#compactor.accept(revision);
   }
 
+  /** Records written since the store was opened, tombstones included. */
+  get writtenRecords(): number {
+    return this.#state.backend.writtenRecords;
+  }
+
   /**
-   * Removes, or hashes, about `budget` records. Between entries only; seals its work by telling the backend the applied
+   * Goes on with the compaction under way for about as long as `budget` records of a few hundred bytes take. Between entries only; seals its work by telling the backend the applied
    * index again. True if there is more to do now; false if there is nothing, or a pin holds it.
    */
   compactionStep(budget: number): boolean {

@@ -126,7 +126,7 @@ export function configOf(settings: Settings, fromFile: boolean, defaultHost: () 
   const number = (name: string): number => Number(text(name));
   const truth = (name: string): boolean => isTrue(text(name));
   const duration = (name: string): number => parseDurationMs(text(name))!;
-  const orDefault = (value: number, otherwise: number): number => (value === 0 ? otherwise : value);
+  const orDefault = (value: number, otherwise: number): number => (value > 0 ? value : otherwise);
   const urls = (name: string): ServiceUrl[] => refusing(() => parseUrls(text(name)));
   refuseWhatIsNotBuilt(settings);
 

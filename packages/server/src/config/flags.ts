@@ -268,8 +268,20 @@ export const FLAGS: readonly Flag[] = [
   // Features
   flag("corrupt-check-time", "duration", "0s", "built", "Time between corruption checks; 0: off."),
   flag("compact-hash-check-time", "duration", "1m0s", "built", "Time between compaction hash checks."),
-  flag("compaction-batch-limit", "integer", "0", "built", "Records gone through in one slice of a compaction while little is written; 0: 1000."),
-  flag("compaction-sleep-interval", "duration", "0s", "built", "Pause between slices of a compaction while little is written; 0: 10ms."),
+  flag(
+    "compaction-batch-limit",
+    "integer",
+    "0",
+    "built",
+    "Records gone through in one slice of a compaction while little is written; 0: 1000.",
+  ),
+  flag(
+    "compaction-sleep-interval",
+    "duration",
+    "0s",
+    "built",
+    "Pause between slices of a compaction while little is written; 0: 10ms.",
+  ),
   flag("watch-progress-notify-interval", "duration", "0s", "built", "Time between progress notifications; 0: 10m."),
   flag("warning-apply-duration", "duration", "100ms", "built", "Slower applies are logged."),
   flag(

@@ -3,8 +3,8 @@
  *
  * A compaction must end before as much has been written as it removes, or the database grows without end. etcd's slices of
  * 1,000 and pauses of 10 ms would keep pace with some 50,000 writes a second at best, and with less the busier the loop is.
- * So the pauses end and the slices grow with what is written: three records are gone through for each, where one
- * and a half and a share of the keys would keep pace.
+ * So the pauses end and the slices grow with what is written: three records are gone through for each that is
+ * written, where one and a half and a share of the keys would keep pace.
  */
 import type { Store } from "@quorate/mvcc";
 import type { Log, Timers } from "@quorate/world";
@@ -27,15 +27,15 @@ const ROOM_MS = 20;
 
 const RECORDS_PER_WRITE = 3;
 /** So many times the configured limit, and no slice is larger. */
-const LIMITS_MAX = 10;
+const LIMITS_MAX = 5;
 
 export class CompactionDriver {
   readonly #store: Store;
   readonly #options: CompactionOptions;
   #isRunning = false;
   #isStopped = false;
-  /** The store's when the last slice began. */
-  #lastRevision = 0;
+  /** Records that the store had written when the last slice began. */
+  #lastWritten = 0;
 
   constructor(store: Store, options: CompactionOptions) {
     this.#store = store;
@@ -46,7 +46,7 @@ export class CompactionDriver {
   run(): void {
     if (this.#isRunning || this.#isStopped || this.#store.pendingCompactions === 0) return;
     this.#isRunning = true;
-    this.#lastRevision = this.#store.revision;
+    this.#lastWritten = this.#store.writtenRecords;
     this.#options.timers.after(0, this.#step);
   }
 
@@ -61,8 +61,9 @@ export class CompactionDriver {
       return;
     }
     const { batchLimit, sleepMs } = this.#options;
-    const wanted = (this.#store.revision - this.#lastRevision) * RECORDS_PER_WRITE;
-    this.#lastRevision = this.#store.revision;
+    const { writtenRecords } = this.#store;
+    const wanted = (writtenRecords - this.#lastWritten) * RECORDS_PER_WRITE;
+    this.#lastWritten = writtenRecords;
     const hasMore = this.#store.compactionStep(Math.min(Math.max(wanted, batchLimit), batchLimit * LIMITS_MAX));
     this.#options.stepped();
     if (hasMore) {
