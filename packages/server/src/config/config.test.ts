@@ -24,6 +24,13 @@ test("the defaults are etcd's", () => {
   assert.equal(config.progressNotifyMs, 600_000);
 });
 
+test("0 and less mean the default where a limit below 1 would never end anything", () => {
+  for (const limit of ["0", "-5"]) {
+    const config = configFrom(`--compaction-batch-limit=${limit}`, `--backend-batch-limit=${limit}`);
+    assert.deepEqual([config.compactionBatchLimit, config.flushOperations], [1000, 10_000]);
+  }
+});
+
 test("one dash or two, = or the next argument, and the last of several wins", () => {
   const config = configFrom("-name", "a", "--name=b", "--data-dir", "d", "-pre-vote=false", "--max-txn-ops=7");
   assert.equal(config.name, "b");
