@@ -105,8 +105,11 @@ export class Backend {
 
   /** Records, drops and table changes that are not durable yet, those in flight included. */
   get unflushedCount(): number {
-    const drops = this.#drops.length + this.#flushingDrops.length;
-    return this.#recordCount + this.#flushingRecordCount + drops + this.unflushedChanges;
+    return this.#recordCount + this.#flushingRecordCount + this.#unflushedDrops + this.unflushedChanges;
+  }
+
+  get #unflushedDrops(): number {
+    return this.#drops.length + this.#flushingDrops.length;
   }
 
   /** Records added since this was made. */
@@ -129,7 +132,7 @@ export class Backend {
     return (
       this.#log.endPosition -
       this.#log.flushedPosition +
-      (this.#drops.length + this.#flushingDrops.length) * DROP_BYTES +
+      this.#unflushedDrops * DROP_BYTES +
       this.#openChanges.sizeBytes +
       this.#sealedChanges.sizeBytes +
       this.#flushingChangeBytes

@@ -361,9 +361,10 @@ export class KeyIndex {
   }
 
   /**
-   * One slice of the compaction at `revision`, which forgets what it does not keep ({@link KeptAt}). The first slice's cursor is 0, each
-   * next one's what the previous one returned, until that is −1. Handles about `budget` (at least 1) keys and nodes. Keys
-   * may be written between slices, at newer revisions only. A slice at another revision than the one before it starts at 0.
+   * One slice of the compaction at `revision`, which forgets what it does not keep ({@link KeptAt}). The first slice's
+   * cursor is 0, each next one's what the previous one returned, until that is −1. Handles about `budget` (at least 1) keys
+   * and nodes. Keys may be written between slices, at newer revisions only. A slice at another revision than the one before
+   * it starts at 0.
    */
   compactSlice(revision: number, cursor: number, budget: number): number {
     const slab = this.#slab;

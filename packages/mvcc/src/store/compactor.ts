@@ -109,8 +109,8 @@ export class Compactor {
   }
 
   /**
-   * Works for about as long as `budget` records take. True if there is more to do now; false if the queue is empty or held by a
-   * pin, in which case the owner asks again after an unpin.
+   * Works for about as long as `budget` records take. True if there is more to do now; false if the queue is empty or held
+   * by a pin, in which case the owner asks again after an unpin.
    */
   step(budget: number): boolean {
     const job = this.#jobs[0];
@@ -126,8 +126,10 @@ export class Compactor {
   }
 
   #sweepOf({ revision, previous }: Job): RecordSweep {
-    const range = previous === null ? null : { revision, compactRevision: previous, keepsTombstone: true };
-    return new RecordSweep(this.#state, revision, range === null ? null : new KvHashing(this.#state, range));
+    const state = this.#state;
+    if (previous === null) return new RecordSweep(state, revision, null);
+    const hashing = new KvHashing(state, { revision, compactRevision: previous, keepsTombstone: true });
+    return new RecordSweep(state, revision, hashing);
   }
 
   #finish(job: Job): void {

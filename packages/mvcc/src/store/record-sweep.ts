@@ -43,6 +43,7 @@ export class RecordSweep implements RecordVisitor {
     if (this.hashing?.prepare(budget)) return true;
     const { backend } = this.#state;
     const kept = this.#kept;
+    // Together with what was walked before: only what this slice walks counts.
     this.#left = budget + kept.walked / NODES_PER_RECORD;
     backend.scanRecords(this.#nextMain, this.#nextSub, this);
     const doomed = this.#doomed;

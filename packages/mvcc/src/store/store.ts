@@ -241,8 +241,9 @@ export class Store {
   }
 
   /**
-   * Goes on with the compaction under way for about as long as `budget` records of a few hundred bytes take. Between entries only; seals its work by telling the backend the applied
-   * index again. True if there is more to do now; false if there is nothing, or a pin holds it.
+   * Goes on with the compaction under way for about as long as `budget` records of a few hundred bytes take. Between
+   * entries only; seals its work by telling the backend the applied index again. True if there is more to do now; false if
+   * there is nothing, or a pin holds it.
    */
   compactionStep(budget: number): boolean {
     assert(!this.#write.isOpen, "compaction steps come between transactions");

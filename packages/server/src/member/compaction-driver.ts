@@ -3,8 +3,8 @@
  *
  * A compaction must end before as much has been written as it removes, or the database grows without end. etcd's slices of
  * 1,000 and pauses of 10 ms would keep pace with some 50,000 writes a second at best, and with less the busier the loop is.
- * So the pauses end and the slices grow with what is written: three records are gone through for each that is
- * written, where one and a half and a share of the keys would keep pace.
+ * So the pauses end and the slices grow with what is written: three records are gone through for each that is written, where
+ * one and a half and a share of the keys would keep pace.
  */
 import type { Store } from "@quorate/mvcc";
 import type { Log, Timers } from "@quorate/world";
