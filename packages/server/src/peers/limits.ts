@@ -57,6 +57,8 @@ export const INCOMING_SNAPSHOTS = 4;
 export const SNAPSHOT_ANSWER_MS = 300_000;
 /** Bytes read from the file at once. */
 export const SNAPSHOT_CHUNK_BYTES: number = 256 * 1024;
+/** Bytes written to the file at once. */
+export const SNAPSHOT_PIECE_BYTES: number = 1024 * 1024;
 
 /** Senders we do not know that may register themselves. */
 export const REMOTES = 128;

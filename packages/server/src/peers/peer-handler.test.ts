@@ -325,10 +325,10 @@ test("a snapshot whose checksum does not fit is refused, and leaves no file", as
       }
     });
     const headers = Object.entries(FROM_US).map(([name, value]) => `${name}: ${value}\r\n`);
-    socket.write(`POST /raft/snapshot HTTP/1.1\r\nHost: x\r\n${headers.join("")}Trailer: X-Quorate-Crc32c\r\n`);
+    socket.write(`POST /raft/snapshot HTTP/1.1\r\nHost: x\r\n${headers.join("")}Trailer: X-Quorate-Crc32\r\n`);
     socket.write("Transfer-Encoding: chunked\r\n\r\n");
     socket.write(Buffer.concat([Buffer.from(`${envelope.length.toString(16)}\r\n`), envelope, Buffer.from("\r\n")]));
-    socket.write("4\r\ndata\r\n0\r\nX-Quorate-Crc32c: 00000000\r\n\r\n");
+    socket.write("4\r\ndata\r\n0\r\nX-Quorate-Crc32: 00000000\r\n\r\n");
   });
   assert.match(
     answer,

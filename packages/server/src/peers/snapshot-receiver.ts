@@ -1,22 +1,25 @@
 /**
  * Snapshots from the leader, the body of POST /raft/snapshot (format: snapshot-sender.ts):
  *
- *   message ──▶ checks ──▶ file tmpN, chunk by chunk ──▶ checksum, sync ──▶ <index>.snap.db, sync directory ──▶ owner
+ *   message ──▶ checks ──▶ file tmpN, piece by piece ──▶ checksum ──▶ <index>.snap.db ──▶ owner
  *
  * Invariants:
- *  - the file's bytes are never held: the next chunk is read when the disk has taken the one before;
- *  - what has the final name is whole and durable; a transfer that ends in any other way leaves nothing;
+ *  - of the file's bytes two pieces of SNAPSHOT_PIECE_BYTES are held, one that is written and one that gathers meanwhile;
+ *  - what has the final name is whole; a transfer that ends in any other way leaves nothing;
  *  - one transfer per index and INCOMING_SNAPSHOTS in all; one that stalls is cut.
+ *
+ * The file is not synced: the owner makes a database of it, which is, and what a crash leaves here is removed at the next
+ * start. Most of it never reaches the disk.
  */
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
-import { crc32c } from "@quorate/crc32c";
+import { crc32 } from "node:zlib";
 import { idText } from "@quorate/membership";
 import { MalformedMessage, type Message, MessageType, messageSizeBytes, messageTypeName, NO_NODE } from "@quorate/raft";
 import type { Timer } from "@quorate/world";
 import { type HttpResponse, text } from "../http/endpoints.ts";
 import { UNKNOWN_SNAPSHOT_SENDER } from "../metrics/peer-metrics.ts";
-import { INCOMING_SNAPSHOTS, SNAPSHOT_ENVELOPE_BYTES } from "./limits.ts";
+import { INCOMING_SNAPSHOTS, SNAPSHOT_ENVELOPE_BYTES, SNAPSHOT_PIECE_BYTES } from "./limits.ts";
 import { MessageDecoder } from "./message-frames.ts";
 import type { PeerSurroundings } from "./peer-surroundings.ts";
 import { FrameTooLarge } from "./received-bytes.ts";
@@ -145,32 +148,68 @@ export class SnapshotReceiver {
   ): Promise<{ readonly path: string; readonly sizeBytes: number }> {
     const { directory } = this.#options;
     const temporary = `${directory}/tmp${process.pid}-${this.#files++}`;
-    let sizeBytes = 0;
     try {
       const file = await open(temporary, "wx", 0o600);
+      const pieces = new PieceWriter(file);
       try {
-        for (const chunk of first) sizeBytes += await writeAll(file, chunk);
-        for (let chunk = await body.next(); chunk !== null; chunk = await body.next()) {
-          sizeBytes += await writeAll(file, chunk);
-        }
+        for (const chunk of first) await pieces.add(chunk);
+        for (let chunk = await body.next(); chunk !== null; chunk = await body.next()) await pieces.add(chunk);
+        await pieces.end();
         body.verify();
-        await file.sync();
       } finally {
+        await pieces.settled();
         await file.close();
       }
       const path = `${directory}/${index.toString(16).padStart(16, "0")}.snap.db`;
       await rename(temporary, path);
-      const handle = await open(directory, "r");
-      try {
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      return { path, sizeBytes };
+      return { path, sizeBytes: pieces.sizeBytes };
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
     }
+  }
+}
+
+/** Writes what it is given in order, a piece at a time, while the next gathers. What goes wrong comes with a later call. */
+class PieceWriter {
+  readonly #file: FileHandle;
+  #gathered: Buffer[] = [];
+  #gatheredBytes = 0;
+  #writing: Promise<void> = Promise.resolve();
+  /** Of all that was given. */
+  sizeBytes = 0;
+
+  constructor(file: FileHandle) {
+    this.#file = file;
+  }
+
+  /** Takes over the chunk; waits while both pieces are full. */
+  async add(chunk: Buffer): Promise<void> {
+    this.sizeBytes += chunk.length;
+    this.#gathered.push(chunk);
+    this.#gatheredBytes += chunk.length;
+    if (this.#gatheredBytes >= SNAPSHOT_PIECE_BYTES) await this.#writeOn();
+  }
+
+  /** Waits until everything is written. */
+  async end(): Promise<void> {
+    await this.#writeOn();
+    await this.#writing;
+  }
+
+  /** Waits until nothing is being written, whatever became of it. */
+  async settled(): Promise<void> {
+    await this.#writing.catch(() => {});
+  }
+
+  async #writeOn(): Promise<void> {
+    await this.#writing;
+    const piece = this.#gathered;
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    this.#writing = writeAll(this.#file, piece);
+    // Heard of by whoever waits for it next.
+    this.#writing.catch(() => {});
   }
 }
 
@@ -211,7 +250,7 @@ class Body {
     }
     this.#waitsSinceMs = null;
     if (next.done === true) return null;
-    this.#checksum = crc32c(next.value, this.#checksum);
+    this.#checksum = crc32(next.value, this.#checksum);
     return next.value;
   }
 
@@ -247,7 +286,14 @@ function isBadInput(error: unknown): error is Error {
   return error instanceof BrokenBody || error instanceof FrameTooLarge || error instanceof MalformedMessage;
 }
 
-async function writeAll(file: FileHandle, chunk: Buffer): Promise<number> {
-  for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at, chunk.length - at)).bytesWritten;
-  return chunk.length;
+async function writeAll(file: FileHandle, piece: readonly Buffer[]): Promise<void> {
+  let rest = piece;
+  while (rest.length > 0) {
+    let { bytesWritten } = await file.writev(rest);
+    // The system may take less than it was given.
+    let whole = 0;
+    while (whole < rest.length && bytesWritten >= rest[whole]!.length) bytesWritten -= rest[whole++]!.length;
+    rest = rest.slice(whole);
+    if (bytesWritten > 0) rest = [rest[0]!.subarray(bytesWritten), ...rest.slice(1)];
+  }
 }
