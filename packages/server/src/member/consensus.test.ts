@@ -18,7 +18,7 @@ import {
   term,
 } from "@quorate/raft";
 import { SeededRandom } from "@quorate/wal/testing";
-import { silentLog } from "@quorate/world";
+import { type Log, silentLog } from "@quorate/world";
 import { ManualWorld } from "../testing/manual-world.ts";
 import { Consensus, type ConsensusOwner, type Proposal } from "./consensus.ts";
 import type { DurableLog } from "./log-appends.ts";
@@ -59,6 +59,8 @@ class Bench implements ConsensusOwner, DurableLog {
   readonly installs: (() => void)[] = [];
   /** Messages given to the network and not flushed. */
   unflushed = 0;
+  /** What raft logs at level info. */
+  readonly logged: string[] = [];
 
   constructor(voters: readonly NodeId[] = [1n], preVote = false) {
     this.storage = new FixedConfStorage(voters);
@@ -81,7 +83,7 @@ class Bench implements ConsensusOwner, DurableLog {
       stepDownOnRemoval: false,
       asyncStorageWrites: true,
       random: new SeededRandom(1),
-      log: silentLog,
+      log: { ...silentLog, info: (text) => void this.logged.push(text) } satisfies Log,
     });
     this.consensus = new Consensus(
       {
@@ -348,6 +350,43 @@ test("a follower acknowledges entries only when they are durable", () => {
   );
   bench.durable();
   assert.equal(bench.sent[0]!.type, MessageType.AppResp);
+  assert.deepEqual(
+    bench.events.filter((each) => each.startsWith("apply")),
+    ["apply a"],
+  );
+});
+
+test("entries that commit while their own save is under way are said to be durable once", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  const entry = (at: number): Entry => new Entry(EntryType.Normal, term(1), index(at), Buffer.from(`e${at}`));
+  const append = { term: term(1), logTerm: term(1) };
+  bench.step(MessageType.App, 2n, { ...append, logTerm: term(0), index: index(0), entries: [entry(1)], commit: index(0) });
+  bench.step(MessageType.App, 2n, { ...append, index: index(1), entries: [], commit: index(1) });
+  bench.logged.length = 0;
+  bench.durable();
+  assert.deepEqual(bench.logged, []);
+  assert.deepEqual(
+    bench.events.filter((each) => each.startsWith("apply")),
+    ["apply e1"],
+  );
+  bench.step(MessageType.App, 2n, { ...append, index: index(1), entries: [entry(2)], commit: index(1) });
+  bench.durable();
+  assert.deepEqual(
+    bench.sent.map((each) => each.index),
+    [1, 1, 2],
+    "the next entry is stored and told as ever",
+  );
+});
+
+test("entries whose save ends after a change of term are durable for raft with the next write", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  const entry = new Entry(EntryType.Normal, term(1), index(1), Buffer.from("a"));
+  const from = { logTerm: term(0), index: index(0), entries: [entry], commit: index(0) };
+  bench.step(MessageType.App, 2n, { ...from, term: term(1) });
+  // Of term 2: our answer to the write of term 1 counts for nothing.
+  bench.step(MessageType.App, 3n, { term: term(2), logTerm: term(1), index: index(1), entries: [], commit: index(1) });
+  bench.durable();
+  bench.durable();
   assert.deepEqual(
     bench.events.filter((each) => each.startsWith("apply")),
     ["apply a"],

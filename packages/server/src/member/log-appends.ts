@@ -61,6 +61,8 @@ export class LogAppends {
   #savingSinceMs = 0;
   #hardState: HardState;
   #wasStalled = false;
+  /** The last answer by which raft learned up to where its own log is durable; see {@link #isSaid}. */
+  #saidStable: Message | null = null;
   readonly #onSaved: (error: Error | null) => void = (error) => this.#saved(error);
 
   constructor(options: LogAppendsOptions, owner: LogAppendsOwner) {
@@ -182,9 +184,26 @@ export class LogAppends {
 
   #tell(messages: readonly Message[]): void {
     this.#options.storage.setHardState(this.#hardState);
-    for (const { responses } of messages) {
-      for (const response of responses) this.#owner.stored(response);
+    for (const message of messages) {
+      for (const response of message.responses) {
+        if (this.#isSaid(message, response)) continue;
+        if (response.type === MessageType.StorageAppendResp && response.index !== 0) this.#saidStable = response;
+        this.#owner.stored(response);
+      }
     }
+  }
+
+  /**
+   * While entries are being written, raft asks again with whatever else it has for the log, mostly a new commit index, to be
+   * told that they are durable. In the same term the second answer says nothing, and raft would log that it does not
+   * understand it, at every write of a cluster whose followers are faster than its leader's disk.
+   */
+  #isSaid({ entries, snapshot }: Message, response: Message): boolean {
+    const said = this.#saidStable;
+    if (said === null || entries.length > 0 || snapshot !== null) return false;
+    const { type, term, index, logTerm } = response;
+    if (type !== MessageType.StorageAppendResp || response.snapshot !== null) return false;
+    return term === said.term && index === said.index && logTerm === said.logTerm;
   }
 }
 
