@@ -5,12 +5,13 @@
  *
  * node:http is taken when first needed and not imported: an import evaluates all its exports (see http/listener.ts).
  */
-import type { Agent, ClientRequest, OutgoingHttpHeaders } from "node:http";
-import { connect, type Socket } from "node:net";
+import type { Agent, ClientRequest, OutgoingHttpHeaders, RequestOptions } from "node:http";
+import { connect, type OnReadOpts, type Socket } from "node:net";
 import type { Timer, Timers } from "@quorate/world";
 import { isTls, type ServiceUrl } from "../config/urls.ts";
 import type { Credentials } from "../tls/credentials.ts";
 import { dialOptions } from "../tls/remote-check.ts";
+import { AnswerSocket } from "./answer-socket.ts";
 import { DIAL_EXTRA_MS, IDLE_CONNECTION_MS, TLS_HANDSHAKE_MS } from "./limits.ts";
 import type { FollowedRequests } from "./peer-observer.ts";
 
@@ -36,14 +37,29 @@ export class Dialer {
   }
 
   /** The caller ends the request. What goes wrong comes as its "error" event. */
-  request(url: ServiceUrl, { method, path, headers, agent }: DialRequest): ClientRequest {
+  request(url: ServiceUrl, request: DialRequest): ClientRequest {
+    const { agent } = request;
+    return this.#request(
+      url,
+      request,
+      agent === undefined ? { createConnection: () => this.#connect(url) } : { agent },
+    );
+  }
+
+  /** As {@link request}, on a connection of its own, for an answer whose body is read past http. */
+  stream(url: ServiceUrl, request: DialRequest): { readonly request: ClientRequest; readonly answer: AnswerSocket } {
+    const answer = new AnswerSocket((onread) => this.#connect(url, onread));
+    return { request: this.#request(url, request, { createConnection: () => answer }), answer };
+  }
+
+  #request(url: ServiceUrl, { method, path, headers }: DialRequest, way: RequestOptions): ClientRequest {
     const http = process.getBuiltinModule("node:http");
     const request = http.request({
       method,
       path,
       headers,
       ...(url.path === "" ? { host: hostOf(url), port: url.port } : { host: "localhost" }),
-      ...(agent === undefined ? { createConnection: () => this.#connect(url) } : { agent }),
+      ...way,
     });
     this.#followed?.outgoing(request, url.text);
     return request;
@@ -57,11 +73,12 @@ export class Dialer {
     return agent;
   }
 
-  #connect(url: ServiceUrl): Socket {
+  /** `onread` is used by plain connections; by others, what is read comes as "data" events as ever. */
+  #connect(url: ServiceUrl, onread?: OnReadOpts): Socket {
     const target = url.path === "" ? { host: hostOf(url), port: url.port } : { path: url.path };
     let socket: Socket;
     if (!isTls(url)) {
-      socket = connect({ ...target, noDelay: true });
+      socket = connect({ ...target, noDelay: true, ...(onread === undefined ? {} : { onread }) });
       this.#limit(socket, "connect", this.#dialMs);
       return socket;
     }

@@ -13,6 +13,7 @@ import { MalformedMessage, type NodeId } from "@quorate/raft";
 import type { Timer } from "@quorate/world";
 import type { ServiceUrl } from "../config/urls.ts";
 import type { Counter } from "../metrics/exposition.ts";
+import type { AnswerSocket } from "./answer-socket.ts";
 import { AppendDecoder, MalformedFrame } from "./append-frames.ts";
 import { headerOf, requestHeaders, servesStreams } from "./compatibility.ts";
 import { DIAL_INTERVAL_MS } from "./limits.ts";
@@ -81,7 +82,7 @@ export class StreamReader {
     if (log.isEnabled("debug")) {
       log.debug("dial stream reader", { from: idText(local.memberId), to: idText(this.#peer), address: url.text });
     }
-    const request = dialer.request(url, {
+    const { request, answer } = dialer.stream(url, {
       method: "GET",
       path: PATHS[this.#kind] + idText(local.memberId),
       headers: { ...requestHeaders(local), "X-Raft-To": idText(this.#peer) },
@@ -107,8 +108,12 @@ export class StreamReader {
     });
     request.on("response", (response) => {
       this.#heardMs = clock.monotonicMs();
-      if (response.statusCode === 200 && servesStreams(response.headers)) this.#read(request, response);
-      else this.#refused(request, url, response);
+      if (response.statusCode === 200 && servesStreams(response.headers)) {
+        this.#read(request, response, answer);
+      } else {
+        answer.leaveBody();
+        this.#refused(request, url, response);
+      }
     });
     request.end();
     this.#watchSilence(request, url, this.#around.timeouts.readMs);
@@ -129,7 +134,7 @@ export class StreamReader {
     });
   }
 
-  #read(request: ClientRequest, response: IncomingMessage): void {
+  #read(request: ClientRequest, response: IncomingMessage, answer: AnswerSocket): void {
     const { clock, local, log } = this.#around;
     const decoder: FrameDecoder =
       this.#kind === "stream Message" ? new MessageDecoder() : new AppendDecoder(local.memberId, this.#peer);
@@ -143,15 +148,22 @@ export class StreamReader {
       if (error !== "EOF") this.#status.deactivate(`read ${this.#kind}`, error);
       request.destroy();
     };
-    response.on("data", (chunk: Buffer) => {
-      this.#heardMs = clock.monotonicMs();
-      this.#receivedBytes.add(chunk.length);
-      decoder.push(chunk);
-      const problem = this.#deliver(decoder, request);
-      if (problem !== null) this.#endOf(request, problem);
-    });
-    response.on("end", () => this.#endOf(request, "EOF"));
     response.on("error", (error) => this.#endOf(request, error.message));
+    const isInChunks = response.headers["transfer-encoding"] === "chunked";
+    const isTaken =
+      isInChunks &&
+      answer.takeBody({
+        received: (piece) => {
+          this.#heardMs = clock.monotonicMs();
+          this.#receivedBytes.add(piece.length);
+          decoder.push(piece);
+          const problem = this.#deliver(decoder, request);
+          if (problem !== null) this.#endOf(request, problem);
+          return this.#request === request;
+        },
+        ended: (reason) => this.#endOf(request, reason),
+      });
+    if (!isTaken) this.#endOf(request, "the answer is no stream");
   }
 
   /** Hands on what has arrived whole; returns why nothing that comes after it can be understood, or null. */
