@@ -474,9 +474,10 @@ export class Consensus {
         else if (isLocalThread(message.to)) applying = message;
         else if (!keepsFollowers(message) || !this.#appends.isStalled()) this.#send(message);
       }
-      // The disk and the other members start first and work while the entries that are already committed are applied.
-      this.#appends.pump();
+      // The other members start first, because their answers take longest, and then the disk; both work while the entries
+      // that are already committed are applied.
       this.#flushPeers();
+      this.#appends.pump();
       if (applying !== null) this.#apply(applying);
     }
     // What gathered during a write must go on even if its end is no news to raft.
