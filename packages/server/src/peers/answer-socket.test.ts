@@ -41,13 +41,12 @@ function ask(useOnread: boolean, decide: (answer: AnswerSocket, response: Incomi
 }
 
 /** Asks, takes the body, and resolves with what came until its end. */
-async function taken(useOnread: boolean): Promise<{ data: string; reason: string; isTaken: boolean }> {
+async function taken(useOnread: boolean): Promise<{ data: string; reason: string }> {
   let data = "";
-  let isTaken = false;
   let request: ClientRequest | null = null;
   const reason = await new Promise<string>((resolve, reject) => {
     const asked = ask(useOnread, (answer) => {
-      isTaken = answer.takeBody({
+      answer.takeBody({
         received: (piece) => {
           data += piece.toString();
           return true;
@@ -59,7 +58,7 @@ async function taken(useOnread: boolean): Promise<{ data: string; reason: string
     asked.response.catch(reject);
   });
   request!.destroy();
-  return { data, reason, isTaken };
+  return { data, reason };
 }
 
 const HEAD = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -70,7 +69,7 @@ for (const useOnread of [true, false]) {
   test(`a body is the taker's, byte for byte, however it comes: ${how}`, async () => {
     const bytes = Buffer.from(`${HEAD}5\r\nhello\r\n7\r\n, world\r\n0\r\n\r\n`);
     serve = (socket) => socket.write(bytes);
-    assert.deepEqual(await taken(useOnread), { data: "hello, world", reason: "EOF", isTaken: true });
+    assert.deepEqual(await taken(useOnread), { data: "hello, world", reason: "EOF" });
     serve = (socket) => {
       socket.setNoDelay(true);
       let at = 0;
@@ -79,15 +78,15 @@ for (const useOnread of [true, false]) {
         else clearInterval(timer);
       }, 1);
     };
-    assert.deepEqual(await taken(useOnread), { data: "hello, world", reason: "EOF", isTaken: true });
+    assert.deepEqual(await taken(useOnread), { data: "hello, world", reason: "EOF" });
   });
 
   test(`a connection that ends inside the body says so, and so does a malformed one: ${how}`, async () => {
     serve = (socket) => socket.end(`${HEAD}5\r\nhel`);
-    assert.deepEqual(await taken(useOnread), { data: "hel", reason: "unexpected EOF", isTaken: true });
+    assert.deepEqual(await taken(useOnread), { data: "hel", reason: "unexpected EOF" });
     serve = (socket) => socket.write(`${HEAD}5\r\nhello\r\nworld\r\n`);
     const reason = "malformed chunked encoding: a size is no number";
-    assert.deepEqual(await taken(useOnread), { data: "hello", reason, isTaken: true });
+    assert.deepEqual(await taken(useOnread), { data: "hello", reason });
   });
 
   test(`a body that is left is http's, whole, also if the connection ends with it: ${how}`, async () => {
@@ -116,15 +115,33 @@ test("who is refused a connection hears the system's error", async () => {
   assert.equal(error.code, "ECONNREFUSED");
 });
 
-test("an answer that only announces another one costs bounded memory, and its connection", async () => {
-  serve = (socket) => {
-    socket.write("HTTP/1.1 103 Early Hints\r\n\r\n");
-    const flood = setInterval(() => socket.write(Buffer.alloc(256 * 1024)), 1);
-    socket.on("close", () => clearInterval(flood));
-  };
-  const { response } = ask(true, () => assert.fail("there is no answer"));
-  await assert.rejects(response, /is not followed by its body/);
-});
+for (const useOnread of [true, false]) {
+  const how = useOnread ? "lent bytes" : "data events";
+
+  test(`an answer that only announces another one costs its connection, at once: ${how}`, async () => {
+    for (const rest of ["", HEAD, "x".repeat(100_000)]) {
+      serve = (socket) => socket.write(`HTTP/1.1 103 Early Hints\r\n\r\n${rest}`);
+      const { response } = ask(useOnread, () => assert.fail("there is no answer"));
+      await assert.rejects(response, /not the head of an answer/);
+    }
+  });
+
+  test(`a connection that is reset inside a body breaks the request with the system's code: ${how}`, async () => {
+    serve = (socket) => socket.write(`${HEAD}5\r\nhello\r\n`, () => setTimeout(() => socket.resetAndDestroy(), 20));
+    const heard: string[] = [];
+    const { request, response } = ask(useOnread, (answer) => {
+      answer.takeBody({
+        received: (piece) => heard.push(piece.toString()) > 0,
+        ended: (reason) => heard.push(reason),
+      });
+    });
+    const errors: string[] = [];
+    request.on("error", (error: NodeJS.ErrnoException) => errors.push(error.code ?? error.message));
+    await response;
+    await new Promise((resolve) => request.on("close", resolve));
+    assert.deepEqual([heard, errors], [["hello"], ["ECONNRESET"]]);
+  });
+}
 
 test("destroying the request closes the connection, and nobody is told anything more", async () => {
   let closed: () => void;

@@ -3,27 +3,31 @@
  * A stream between members is a body without end, whose small pieces http hands through a parser and a queue of its own;
  * without them a put to three members is a few hundredths shorter (docs/decisions/0007-stream-bodies-past-http.md).
  *
- *   head ── CRLF CRLF ──▶ undecided ──┬─ takeBody ──▶ taken: every further byte is the taker's, and so is the end
- *   (bytes go to http)   (bytes wait) └─ leaveBody ─▶ leaving ── next tick ──▶ left: http's for good
+ *   head ── CRLF CRLF ──▶ undecided ──┬─ takeBody ──▶ taken: every further byte is the taker's
+ *   (bytes go to http)                ├─ leaveBody ─▶ leaving ── next tick ──▶ left: http's for good
+ *                                     └─ neither, while http told of the head: it was none, destroyed
  *
- * One request per connection. http sees every byte up to the end of the first head, and of what follows all or nothing.
+ * One request per connection. http sees every byte up to the end of the first head, and of what follows all or nothing. A
+ * connection that breaks is told as http tells it, by the request's "error" and "close", whoever has the body.
  */
 import type { OnReadOpts, Socket } from "node:net";
 import { Duplex } from "node:stream";
+import { assert } from "@quorate/world";
 import { ChunkedBody, MalformedBody } from "./chunked-body.ts";
 
 export interface BodyTaker {
-  /** A piece of the body, transferred. Returns false when it wants no more, having seen to the end of the connection. */
+  /** A piece of the body, transferred. Returns false when it wants no more and has seen to the end of the request. */
   received(piece: Buffer): boolean;
-  /** The body has come to its end, or will not any more: "EOF", or what was wrong. Once. */
+  /**
+   * The body has come to its end ("EOF"), or the other side has said inside it that it sends no more, or it is malformed.
+   * At most once; the request is the taker's to destroy.
+   */
   ended(reason: string): void;
 }
 
 /** Makes the connection, which reads into `onread`, or tells what it has read in "data" events. */
 export type Connect = (onread: OnReadOpts) => Socket;
 
-/** Behind the head, until somebody decides: that happens as soon as http has read the head. */
-const UNDECIDED_BYTES_MAX = 1024 * 1024;
 const READ_BYTES = 64 * 1024;
 /** What is read is copied out; small reads share a piece of memory of this size. */
 const SLAB_BYTES = 16 * 1024;
@@ -35,8 +39,8 @@ export class AnswerSocket extends Duplex {
   #state: State = "head";
   /** How much of CR LF CR LF the last bytes were. */
   #matched = 0;
+  /** Behind the head, until it is decided whose it is. */
   #waiting: Buffer[] = [];
-  #waitingBytes = 0;
   /** The other side sends nothing more. */
   #isEnded = false;
   #taker: BodyTaker | null = null;
@@ -47,10 +51,13 @@ export class AnswerSocket extends Duplex {
 
   constructor(connect: Connect) {
     super();
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
     const socket = connect({
-      buffer: Buffer.allocUnsafeSlow(READ_BYTES),
-      callback: (length, lent) => {
-        this.#received(this.#kept(lent, length));
+      buffer,
+      callback: (length) => {
+        const kept = this.#room(length);
+        buffer.copy(kept, 0, 0, length);
+        this.#received(kept);
         return true;
       },
     });
@@ -67,25 +74,23 @@ export class AnswerSocket extends Duplex {
   }
 
   /**
-   * From now on every byte behind the head is the taker's. Only when http has told of the head, for an answer whose body
-   * comes in chunks; otherwise false, and the connection is of no use.
+   * From now on every byte behind the head is the taker's, for an answer whose body comes in chunks. Only while http tells
+   * of the answer.
    */
-  takeBody(taker: BodyTaker): boolean {
-    if (this.#state !== "undecided") return false;
+  takeBody(taker: BodyTaker): void {
+    assert(this.#state === "undecided", "a body is taken when the answer's head has come");
     this.#state = "taken";
     this.#taker = taker;
-    for (const bytes of this.#takeWaiting()) this.#read(bytes);
-    if (this.#isEnded) this.#tellEnd("unexpected EOF");
-    return true;
+    for (const bytes of this.#waiting.splice(0)) this.#read(bytes);
   }
 
   /** http reads on, for itself, but not before it has returned from the head, of which it is just telling. */
   leaveBody(): void {
-    if (this.#state !== "undecided") return;
+    assert(this.#state === "undecided", "a body is left when the answer's head has come");
     this.#state = "leaving";
     process.nextTick(() => {
       this.#state = "left";
-      for (const bytes of this.#takeWaiting()) this.push(bytes);
+      for (const bytes of this.#waiting.splice(0)) this.push(bytes);
       if (this.#isEnded) this.push(null);
     });
   }
@@ -109,20 +114,18 @@ export class AnswerSocket extends Duplex {
   }
 
   /**
-   * A copy. Reads of this connection are neighbours, and are mostly kept and forgotten together; a slab shared with others,
-   * as Buffer's pool is, would be held by whichever entry of the log is kept longest.
+   * Room for a read. Reads of this connection are neighbours, and are mostly kept and forgotten together; a slab shared with
+   * others, as Buffer's pool is, would be held by whichever entry of the log is kept longest.
    */
-  #kept(lent: Uint8Array, length: number): Buffer {
-    const isLarge = length > SLAB_BYTES / 4;
-    if (!isLarge && this.#slabUsed + length > this.#slab.length) {
+  #room(length: number): Buffer {
+    if (length > SLAB_BYTES / 4) return Buffer.allocUnsafeSlow(length);
+    if (this.#slabUsed + length > this.#slab.length) {
       this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
       this.#slabUsed = 0;
     }
-    const start = isLarge ? 0 : this.#slabUsed;
-    const into = isLarge ? Buffer.allocUnsafeSlow(length) : this.#slab;
-    into.set(length === lent.length ? lent : lent.subarray(0, length), start);
-    if (!isLarge) this.#slabUsed += length;
-    return into.subarray(start, start + length);
+    const start = this.#slabUsed;
+    this.#slabUsed += length;
+    return this.#slab.subarray(start, this.#slabUsed);
   }
 
   /** What comes is pushed as it comes: the head is small, and so is a body that is left. */
@@ -145,32 +148,21 @@ export class AnswerSocket extends Duplex {
 
   #received(bytes: Buffer): void {
     if (this.destroyed) return;
-    if (this.#state === "taken") return this.#read(bytes);
-    if (this.#state === "left") return void this.push(bytes);
-    let behind = 0;
-    if (this.#state === "head") {
-      behind = this.#headEnd(bytes);
-      if (behind < 0) return void this.push(bytes);
-      this.#state = "undecided";
-    }
-    // Before the head is given to http: hearing of it, its user may decide at once.
-    this.#wait(bytes.subarray(behind));
-    if (behind > 0) this.push(bytes.subarray(0, behind));
+    if (this.#state === "taken") this.#read(bytes);
+    else if (this.#state === "leaving") this.#waiting.push(bytes);
+    else if (this.#state === "left") this.push(bytes);
+    else this.#readHead(bytes);
   }
 
-  #wait(bytes: Buffer): void {
-    if (bytes.length === 0) return;
-    this.#waiting.push(bytes);
-    this.#waitingBytes += bytes.length;
-    if (this.#waitingBytes > UNDECIDED_BYTES_MAX)
-      this.destroy(new Error("an answer's head is not followed by its body"));
-  }
-
-  #takeWaiting(): Buffer[] {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    this.#waitingBytes = 0;
-    return waiting;
+  /** http reads a head, and tells of the answer, while it is given its last byte. */
+  #readHead(bytes: Buffer): void {
+    const end = this.#headEnd(bytes);
+    if (end < 0) return void this.push(bytes);
+    this.#state = "undecided";
+    if (end < bytes.length) this.#waiting.push(bytes.subarray(end));
+    this.push(bytes.subarray(0, end));
+    // Of an answer that only announces another one nobody is told.
+    if (this.#state === "undecided") this.destroy(new Error("what came is not the head of an answer"));
   }
 
   /** Where the head ends in these bytes; -1: not in them. */

@@ -34,6 +34,8 @@ export class ChunkedBody {
   #digits = 0;
   /** Of the line, or the trailers, at hand. */
   #lineBytes = 0;
+  /** So far, the trailer line at hand. */
+  #isEmptyLine = true;
   #wasCr = false;
 
   /** The last chunk and the trailers have come; what follows does not belong to the body. */
@@ -78,7 +80,7 @@ export class ChunkedBody {
     } else if (this.#state === "after data") {
       throw new MalformedBody("a chunk is longer than it said");
     } else if (this.#state === "trailer") {
-      this.#digits++;
+      this.#isEmptyLine = false;
     }
   }
 
@@ -95,9 +97,8 @@ export class ChunkedBody {
 
   #lineEnded(): void {
     if (this.#state === "trailer") {
-      // An empty line ends them; `#digits` counts what stood in this one.
-      if (this.#digits === 0) this.#state = "end";
-      this.#digits = 0;
+      if (this.#isEmptyLine) this.#state = "end";
+      this.#isEmptyLine = true;
       return;
     }
     this.#lineBytes = 0;

@@ -108,7 +108,7 @@ export class StreamReader {
     });
     request.on("response", (response) => {
       this.#heardMs = clock.monotonicMs();
-      if (response.statusCode === 200 && servesStreams(response.headers)) {
+      if (response.statusCode === 200 && servesStreams(response.headers) && isInChunks(response)) {
         this.#read(request, response, answer);
       } else {
         answer.leaveBody();
@@ -149,21 +149,17 @@ export class StreamReader {
       request.destroy();
     };
     response.on("error", (error) => this.#endOf(request, error.message));
-    const isInChunks = response.headers["transfer-encoding"] === "chunked";
-    const isTaken =
-      isInChunks &&
-      answer.takeBody({
-        received: (piece) => {
-          this.#heardMs = clock.monotonicMs();
-          this.#receivedBytes.add(piece.length);
-          decoder.push(piece);
-          const problem = this.#deliver(decoder, request);
-          if (problem !== null) this.#endOf(request, problem);
-          return this.#request === request;
-        },
-        ended: (reason) => this.#endOf(request, reason),
-      });
-    if (!isTaken) this.#endOf(request, "the answer is no stream");
+    answer.takeBody({
+      received: (piece) => {
+        this.#heardMs = clock.monotonicMs();
+        this.#receivedBytes.add(piece.length);
+        decoder.push(piece);
+        const problem = this.#deliver(decoder, request);
+        if (problem !== null) this.#endOf(request, problem);
+        return this.#request === request;
+      },
+      ended: (reason) => this.#endOf(request, reason),
+    });
   }
 
   /** Hands on what has arrived whole; returns why nothing that comes after it can be understood, or null. */
@@ -253,4 +249,9 @@ export class StreamReader {
       "remote-peer-id": idText(this.#peer),
     };
   }
+}
+
+/** As every answer without an announced length is. */
+function isInChunks({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"]?.toLowerCase() === "chunked";
 }
