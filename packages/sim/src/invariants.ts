@@ -168,6 +168,14 @@ export class Invariants implements NetworkObserver {
         );
       }
       this.#votes.set(key, message.to);
+    } else if (message.type === MessageType.Vote) {
+      // Who forgot that it stood could be elected twice in one term.
+      if (log.term < message.term || (log.term === message.term && log.vote !== from)) {
+        throw this.#verdict.broken(
+          "a term is durable before votes are asked for",
+          `${this.#names(from)} stands in term ${message.term}, its disk is in term ${log.term}`,
+        );
+      }
     } else if (message.type === MessageType.AppResp) {
       // Of an entry that a later term has replaced in the same write, the acknowledgement may come all the same: it is as
       // if the write had been two.
@@ -334,13 +342,13 @@ export class Invariants implements NetworkObserver {
 
   #elected(leader: Watched): void {
     const known = this.#leaders.get(leader.term);
-    if (known !== undefined && known !== leader.id) {
+    if (known !== undefined) {
+      // One that led it before a crash, too: what it wrote then, it may have forgotten.
       throw this.#verdict.broken(
-        "one leader per term",
+        "one leader per term, once",
         `${this.#names(known)} and ${leader.name} lead term ${leader.term}`,
       );
     }
-    if (known === leader.id) return;
     this.#leaders.set(leader.term, leader.id);
     this.counts.elections++;
     leader.unprovenIndex = leader.raft.lastIndex;

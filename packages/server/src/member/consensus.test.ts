@@ -360,7 +360,13 @@ test("entries that commit while their own save is under way are said to be durab
   const bench = new Bench([1n, 2n, 3n]);
   const entry = (at: number): Entry => new Entry(EntryType.Normal, term(1), index(at), Buffer.from(`e${at}`));
   const append = { term: term(1), logTerm: term(1) };
-  bench.step(MessageType.App, 2n, { ...append, logTerm: term(0), index: index(0), entries: [entry(1)], commit: index(0) });
+  bench.step(MessageType.App, 2n, {
+    ...append,
+    logTerm: term(0),
+    index: index(0),
+    entries: [entry(1)],
+    commit: index(0),
+  });
   bench.step(MessageType.App, 2n, { ...append, index: index(1), entries: [], commit: index(1) });
   bench.logged.length = 0;
   bench.durable();
@@ -814,6 +820,23 @@ test("while storage is behind, a follower with entries it has not saved still he
   // Its own vote of the new term, and with it the entry, becomes durable before it asks.
   while (candidate.saves.length > 0) candidate.durable();
   assert.ok(countOf(candidate, MessageType.Vote) > 0);
+});
+
+test("a candidate asks for votes only when its term and its own vote are durable", () => {
+  const bench = new Bench([1n, 2n, 3n]);
+  bench.consensus.campaign();
+  assert.deepEqual([bench.saves[0]!.hardState!.term, bench.saves[0]!.hardState!.vote], [1, 1n]);
+  assert.equal(countOf(bench, MessageType.Vote), 0);
+  bench.durable();
+  assert.deepEqual(
+    bench.sent.filter((each) => each.type === MessageType.Vote).map((each) => [each.to, each.term]),
+    [
+      [2n, 1],
+      [3n, 1],
+    ],
+  );
+  bench.step(MessageType.VoteResp, 2n, { term: term(1) });
+  assert.equal(bench.raft.role, Role.Leader);
 });
 
 function countOf(bench: Bench, type: MessageType): number {

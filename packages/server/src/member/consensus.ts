@@ -15,6 +15,8 @@
  *  - entries are applied only when committed, and a single voter commits only what is durable (AP-06);
  *  - each read round has an id of its own, never used again (RA-05), and only reads that were waiting when the round
  *    began may use its answer;
+ *  - votes are asked for only when the term and the own vote are durable: whoever forgot in a crash that it stood could be
+ *    elected twice in one term, and write its entries twice, differently;
  *  - a failed write is reported once to the owner, which ends the process (WA-08);
  *  - while storage is too far behind what was applied, nothing more is taken into the log, from clients or from the leader:
  *    they wait, so that memory has a bound and nobody is refused for the disk's being slow. Votes are saved regardless.
@@ -43,7 +45,7 @@ import {
   type Snapshot,
   UnknownPeer,
 } from "@quorate/raft";
-import type { Clock, Log, Timers } from "@quorate/world";
+import { assert, type Clock, type Log, type Timers } from "@quorate/world";
 import { CommitNews } from "./commit-news.ts";
 import { type DurableLog, LogAppends, type LogAppendsOwner } from "./log-appends.ts";
 import { ReadRounds, type ReadWaiter } from "./read-rounds.ts";
@@ -469,15 +471,25 @@ export class Consensus {
       if (ready.softState !== null) this.#leadership(ready.softState.lead, ready.softState.role);
       for (const state of ready.readStates) this.#reads.confirm(state.index, state.requestContext);
       let applying: Message | null = null;
+      const asking: Message[] = [];
       for (const message of ready.messages) {
-        if (message.to === LOCAL_APPEND_THREAD) this.#appends.add(message);
-        else if (isLocalThread(message.to)) applying = message;
-        else if (!keepsFollowers(message) || !this.#appends.isStalled()) this.#send(message);
+        if (message.type === MessageType.Vote) {
+          asking.push(message);
+        } else if (message.to === LOCAL_APPEND_THREAD) {
+          if (asking.length > 0) message.responses = [...message.responses, ...asking.splice(0)];
+          this.#appends.add(message);
+        } else if (isLocalThread(message.to)) {
+          applying = message;
+        } else if (!keepsFollowers(message) || !this.#appends.isStalled()) {
+          this.#send(message);
+        }
       }
+      assert(asking.length === 0, "a term that votes are asked for goes to the log");
       // The other members start first, because their answers take longest, and then the disk; both work while the entries
       // that are already committed are applied.
       this.#flushPeers();
       this.#appends.pump();
+      this.#flushPeers();
       if (applying !== null) this.#apply(applying);
     }
     // What gathered during a write must go on even if its end is no news to raft.

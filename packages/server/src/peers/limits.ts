@@ -59,6 +59,8 @@ export const SNAPSHOT_ANSWER_MS = 300_000;
 export const SNAPSHOT_CHUNK_BYTES: number = 256 * 1024;
 /** Bytes written to the file at once. */
 export const SNAPSHOT_PIECE_BYTES: number = 1024 * 1024;
+/** Parts of them, as they came. */
+export const SNAPSHOT_PIECE_CHUNKS = 1024;
 
 /** Senders we do not know that may register themselves. */
 export const REMOTES = 128;

@@ -19,7 +19,7 @@ import { MalformedMessage, type Message, MessageType, messageSizeBytes, messageT
 import type { Timer } from "@quorate/world";
 import { type HttpResponse, text } from "../http/endpoints.ts";
 import { UNKNOWN_SNAPSHOT_SENDER } from "../metrics/peer-metrics.ts";
-import { INCOMING_SNAPSHOTS, SNAPSHOT_ENVELOPE_BYTES, SNAPSHOT_PIECE_BYTES } from "./limits.ts";
+import { INCOMING_SNAPSHOTS, SNAPSHOT_ENVELOPE_BYTES, SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECE_CHUNKS } from "./limits.ts";
 import { MessageDecoder } from "./message-frames.ts";
 import type { PeerSurroundings } from "./peer-surroundings.ts";
 import { FrameTooLarge } from "./received-bytes.ts";
@@ -188,7 +188,9 @@ class PieceWriter {
     this.sizeBytes += chunk.length;
     this.#gathered.push(chunk);
     this.#gatheredBytes += chunk.length;
-    if (this.#gatheredBytes >= SNAPSHOT_PIECE_BYTES) await this.#writeOn();
+    // A chunk costs memory beside its bytes, however few they are.
+    const isFull = this.#gatheredBytes >= SNAPSHOT_PIECE_BYTES || this.#gathered.length >= SNAPSHOT_PIECE_CHUNKS;
+    if (isFull) await this.#writeOn();
   }
 
   /** Waits until everything is written. */
