@@ -12,7 +12,6 @@
  */
 import type { OnReadOpts, Socket } from "node:net";
 import { Duplex } from "node:stream";
-import { assert } from "@quorate/world";
 import { ChunkedBody, MalformedBody } from "./chunked-body.ts";
 
 export interface BodyTaker {
@@ -75,10 +74,10 @@ export class AnswerSocket extends Duplex {
 
   /**
    * From now on every byte behind the head is the taker's, for an answer whose body comes in chunks. Only while http tells
-   * of the answer.
+   * of the answer. Should http have told before the head's end, the connection breaks.
    */
   takeBody(taker: BodyTaker): void {
-    assert(this.#state === "undecided", "a body is taken when the answer's head has come");
+    if (this.#state !== "undecided") return void this.destroy(new Error(NO_HEAD));
     this.#state = "taken";
     this.#taker = taker;
     for (const bytes of this.#waiting.splice(0)) this.#read(bytes);
@@ -86,7 +85,7 @@ export class AnswerSocket extends Duplex {
 
   /** http reads on, for itself, but not before it has returned from the head, of which it is just telling. */
   leaveBody(): void {
-    assert(this.#state === "undecided", "a body is left when the answer's head has come");
+    if (this.#state !== "undecided") return;
     this.#state = "leaving";
     process.nextTick(() => {
       this.#state = "left";
@@ -162,7 +161,7 @@ export class AnswerSocket extends Duplex {
     if (end < bytes.length) this.#waiting.push(bytes.subarray(end));
     this.push(bytes.subarray(0, end));
     // Of an answer that only announces another one nobody is told.
-    if (this.#state === "undecided") this.destroy(new Error("what came is not the head of an answer"));
+    if (this.#state === "undecided") this.destroy(new Error(NO_HEAD));
   }
 
   /** Where the head ends in these bytes; -1: not in them. */
@@ -201,3 +200,4 @@ export class AnswerSocket extends Duplex {
 }
 
 const HEAD_END = [13, 10, 13, 10];
+const NO_HEAD = "what came is not the head of an answer";
