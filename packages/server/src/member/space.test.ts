@@ -18,9 +18,16 @@ import {
   StatusRequest,
   StatusResponse,
 } from "@quorate/api/messages";
+import type { ServerCall } from "@quorate/rpc";
+import { silentLog } from "@quorate/world";
 import { type ClusterMachine, SimulatedCluster } from "../testing/simulated-cluster.ts";
 import type { SimulatedMachine } from "../testing/simulated-machine.ts";
 import { SimulatedMember } from "../testing/simulated-member.ts";
+import type { Outcome } from "./outcome.ts";
+import type { Pending } from "./pending.ts";
+import type { Proposals } from "./proposals.ts";
+import { Space } from "./space.ts";
+import type { StateMachine } from "./state-machine.ts";
 
 const QUOTA = 20_000;
 const SETTINGS = { "quota-backend-bytes": String(QUOTA), "compaction-sleep-interval": "1ms" };
@@ -90,6 +97,36 @@ test("the alarm ends by itself when space was freed, and writes go on", async ()
   assert.equal(put(simulated, simulated, "again", 900), "");
   const { backend } = simulated.member;
   assert.ok(backend.sizeBytes() > backend.sizeInUseBytes(), "the file is as large as it ever was");
+});
+
+test("an alarm that is still on its way when space is looked at ends when space is freed before the next look", () => {
+  let usedBytes = QUOTA;
+  let isRaised = false;
+  let disarmed = 0;
+  let raise: () => void = () => assert.fail("no alarm was proposed");
+  const backend = { sizeInUseBytes: () => usedBytes, sizeBytes: () => QUOTA };
+  const alarms = { list: () => (isRaised ? [{ memberId: 1n, type: AlarmType.NOSPACE }] : []) };
+  const propose: Proposals["propose"] = (_op, _bytes, _start, _end, handler) => {
+    raise = () => {
+      isRaised = true;
+      handler.applied({ call: null } as Pending, {} as Outcome);
+    };
+  };
+  const proposeOwn: Proposals["proposeOwn"] = () => void disarmed++;
+  const space = new Space(
+    {
+      memberId: 1n,
+      state: { backend, alarms } as unknown as StateMachine,
+      proposals: { propose, proposeOwn, pendingBytes: 0 },
+    },
+    { quotaBytes: QUOTA, autoDisarmNoSpace: true, log: silentLog },
+  );
+  assert.equal(space.admitsWrite({} as ServerCall, 100), false);
+  space.check();
+  raise();
+  usedBytes = 0;
+  space.check();
+  assert.equal(disarmed, 1);
 });
 
 test("a little space freed does not end the alarm: a tenth of the quota has to be free", async () => {

@@ -48,6 +48,13 @@ export class Space {
   /** Cost of the largest write that did not fit, 0 if the database was merely seen full; null: room, as far as we know. */
   #missingBytes: number | null = null;
   #isDisarming = false;
+  /** Alarms of ours that are on their way through the log. */
+  #raising = 0;
+  /** The alarm is raised: now the write that did not fit is refused. */
+  readonly #raised: ProposalHandler = {
+    applied: (pending) => this.#refuse(pending),
+    failed: (pending) => this.#refuse(pending),
+  };
 
   constructor(parts: SpaceParts, options: SpaceOptions) {
     this.#parts = parts;
@@ -73,7 +80,8 @@ export class Space {
       "backend-size-in-use-bytes": this.#usedBytes(),
     });
     const bytes = this.#alarm(AlarmAction.ACTIVATE);
-    this.#parts.proposals.propose(RaftOp.Alarm, bytes, 0, bytes.length, RAISED, call, null);
+    this.#raising++;
+    this.#parts.proposals.propose(RaftOp.Alarm, bytes, 0, bytes.length, this.#raised, call, null);
     return false;
   }
 
@@ -86,11 +94,12 @@ export class Space {
   check(): void {
     const { quotaBytes, autoDisarmNoSpace, log } = this.#options;
     if (!autoDisarmNoSpace || quotaBytes < 0 || this.#isDisarming) return;
+    const usedBytes = this.#usedBytes();
     if (!this.#isRaised()) {
-      this.#missingBytes = null;
+      // What is about to be raised must be remembered: space may be freed before the next look.
+      if (this.#raising === 0 && usedBytes + (this.#missingBytes ?? 0) < quotaBytes) this.#missingBytes = null;
       return;
     }
-    const usedBytes = this.#usedBytes();
     if (usedBytes > this.#disarmBytes) {
       this.#missingBytes ??= 0;
       return;
@@ -111,6 +120,11 @@ export class Space {
     });
   }
 
+  #refuse(pending: Pending): void {
+    this.#raising--;
+    if (pending.call !== null) failWith(pending.call, "NoSpace");
+  }
+
   #usedBytes(): number {
     const { state, proposals } = this.#parts;
     return state.backend.sizeInUseBytes() + proposals.pendingBytes;
@@ -124,14 +138,4 @@ export class Space {
   #alarm(action: number): Uint8Array {
     return AlarmRequest.encode({ action, memberID: this.#parts.memberId, alarm: AlarmType.NOSPACE });
   }
-}
-
-/** The alarm is raised: now the write that did not fit is refused. */
-const RAISED: ProposalHandler = {
-  applied: (pending) => refuse(pending),
-  failed: (pending) => refuse(pending),
-};
-
-function refuse(pending: Pending): void {
-  if (pending.call !== null) failWith(pending.call, "NoSpace");
 }
